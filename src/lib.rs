@@ -1,0 +1,5 @@
+//! depsync keeps the deployment directories of a cluster identical.
+//!
+//! The order of the modules below is the order of the layers: a file may name `crate::x` only if `x` stands
+//! above its own module here.
+
