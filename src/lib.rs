@@ -3,3 +3,4 @@
 //! The order of the modules below is the order of the layers: a file may name `crate::x` only if `x` stands
 //! above its own module here.
 
+pub mod model;

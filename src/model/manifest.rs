@@ -1,0 +1,243 @@
+//! [`Manifest`]: the sorted description of a tree in canonical bytes; its digest is the release id.
+//!
+//! The bytes are kept as they are and decoded while they are walked: a million entries cost about sixty
+//! megabytes, not several hundred.
+//!
+//! ```text
+//! version · trees · policies · rules · entry*
+//! entry = tag · shared prefix · suffix · (mode · owner · mtime · xattrs) · content
+//! ```
+//! FORMAT: every line of the encoder and decoder below; `docs/format.md` tells the bytes.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+mod check;
+mod entries;
+
+pub use entries::{Body, BodyReader, decode_content, encode_content};
+
+use super::codec::{Error, Reader, Result, Writer};
+use super::digest::{Digest, Domain};
+use super::entry::Entry;
+use super::limits;
+use super::path::TreePath;
+use super::rules::Rules;
+use check::Checker;
+use entries::Decoder;
+
+/// The version of the manifest's bytes.
+pub const VERSION: u64 = 1;
+const WHAT: &str = "manifest";
+
+/// The id of a release: the digest of its manifest.
+pub type ReleaseId = Digest;
+
+/// What stands before the entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Header {
+    /// The roots of the trees that make up the release, sorted, none within another; `[root]` for a plain source.
+    pub trees: Vec<TreePath>,
+    /// What is kept beside mode, mtime and content.
+    pub capture: Capture,
+    /// Whom the entries belong to on a node.
+    pub owner: OwnerPolicy,
+    /// The rules that travel with the release.
+    pub rules: Rules,
+}
+
+/// What is kept of each entry beside mode, mtime and content.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "three independent switches of the command line")]
+pub struct Capture {
+    /// Extended attributes (rsync's `-X`).
+    pub xattrs: bool,
+    /// POSIX access control lists (rsync's `-A`).
+    pub acls: bool,
+    /// Which names are one file (rsync's `-H`).
+    pub hard_links: bool,
+}
+
+/// Whom the entries belong to on a node.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub enum OwnerPolicy {
+    /// A root agent keeps numeric ids; any other agent owns what it writes.
+    #[default]
+    Numeric,
+    /// The agent's own user and group, root or not.
+    Agent,
+    /// A user and a group by name or number, resolved on each node.
+    Named {
+        /// User.
+        user: String,
+        /// Group; the user's own if not given.
+        group: Option<String>,
+    },
+}
+
+/// A tree in canonical bytes, checked.
+///
+/// Guarantees: entries are strictly increasing; the root of each tree is among them; each other stands below a directory entry;
+/// a hard link names an earlier file; `Manifest::from_bytes(m.as_bytes()) == m` and no other bytes decode to `m`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Manifest {
+    header: Header,
+    bytes: Vec<u8>,
+    body_at: usize,
+    id: ReleaseId,
+}
+
+impl Manifest {
+    /// Checks `bytes` whole.
+    ///
+    /// Cost: one pass over the entries and one digest.
+    ///
+    /// # Errors
+    /// The first rule broken. Memory stays within the bytes and the paths of one branch.
+    pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
+        if bytes.len() as u64 > limits::MANIFEST_BYTES_MAX {
+            let value = bytes.len() as u64;
+            return Err(Error::TooLarge { what: WHAT, value, limit: limits::MANIFEST_BYTES_MAX });
+        }
+        let mut reader = Reader::new(&bytes, WHAT);
+        let header = Header::decode(&mut reader)?;
+        let body_at = bytes.len().saturating_sub(reader.rest().len());
+        let mut checker = Checker::new(&header);
+        let mut entries = Decoder::new(reader);
+        while let Some(entry) = entries.next_entry()? {
+            checker.check(&entry)?;
+        }
+        checker.finish()?;
+        let id = Digest::of(Domain::Tree, &bytes);
+        Ok(Self { header, bytes, body_at, id })
+    }
+
+    /// The canonical bytes.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// What stands before the entries.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The release id.
+    pub fn id(&self) -> ReleaseId {
+        self.id
+    }
+
+    /// The entries in order.
+    pub fn entries(&self) -> Entries<'_> {
+        let body = self.bytes.get(self.body_at..).unwrap_or_default();
+        Entries(Decoder::new(Reader::new(body, WHAT)))
+    }
+}
+
+/// Walks the entries of a checked manifest.
+#[derive(Debug)]
+pub struct Entries<'a>(Decoder<'a>);
+
+impl Iterator for Entries<'_> {
+    type Item = Entry;
+
+    fn next(&mut self) -> Option<Entry> {
+        self.0.next_entry().expect("invariant: a manifest was checked when it was made")
+    }
+}
+
+/// Collects entries in order and ends in a [`Manifest`].
+#[derive(Debug)]
+pub struct Builder {
+    header: Header,
+    body: Body,
+    body_at: usize,
+}
+
+impl Builder {
+    /// Starts a manifest with `header`.
+    pub fn new(header: Header) -> Self {
+        let mut writer = Writer::new();
+        header.encode(&mut writer);
+        let body_at = writer.len();
+        Self { header, body: Body::behind(writer), body_at }
+    }
+
+    /// Appends `entry`, which must follow the one before in the order of paths.
+    ///
+    /// # Errors
+    /// [`Error::NotCanonical`] for a special file.
+    pub fn push(&mut self, entry: &Entry) -> Result<()> {
+        self.body.push(entry)
+    }
+
+    /// Ends the manifest and checks it whole.
+    ///
+    /// # Errors
+    /// As [`Manifest::from_bytes`]: an order or a parent that does not hold.
+    pub fn finish(self) -> Result<Manifest> {
+        let manifest = Manifest::from_bytes(self.body.finish())?;
+        debug_assert_eq!((manifest.body_at, &manifest.header), (self.body_at, &self.header));
+        Ok(manifest)
+    }
+}
+
+impl Header {
+    /// The header of a plain source: one tree, nothing beside mode, mtime, owner and content.
+    pub fn plain() -> Self {
+        Self {
+            trees: vec![TreePath::root()],
+            capture: Capture::default(),
+            owner: OwnerPolicy::default(),
+            rules: Rules::default(),
+        }
+    }
+
+    /// Appends the header to `writer`.
+    pub fn encode(&self, writer: &mut Writer) {
+        writer.u64(VERSION);
+        writer.list(&self.trees, Writer::path);
+        writer.bool(self.capture.xattrs);
+        writer.bool(self.capture.acls);
+        writer.bool(self.capture.hard_links);
+        match &self.owner {
+            OwnerPolicy::Numeric => writer.u8(0),
+            OwnerPolicy::Agent => writer.u8(1),
+            OwnerPolicy::Named { user, group } => {
+                writer.u8(2);
+                writer.text(user);
+                writer.option(group.as_deref(), Writer::text);
+            }
+        }
+        self.rules.encode(writer);
+    }
+
+    /// Reads what [`Header::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`] for another version; trees that are unsorted or within one another.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        let version = reader.u64()?;
+        if version != VERSION {
+            return Err(reader.unknown(version));
+        }
+        let trees = reader.list(limits::TREES_MAX, Reader::path)?;
+        let apart = trees.is_sorted_by(|one, next| one < next && !next.is_within(one));
+        if trees.is_empty() || !apart {
+            return Err(reader.not_canonical());
+        }
+        let capture =
+            Capture { xattrs: reader.bool()?, acls: reader.bool()?, hard_links: reader.bool()? };
+        let owner = match reader.u8()? {
+            0 => OwnerPolicy::Numeric,
+            1 => OwnerPolicy::Agent,
+            2 => OwnerPolicy::Named {
+                user: reader.text(limits::NAME_BYTES_MAX)?,
+                group: reader.option(|reader| reader.text(limits::NAME_BYTES_MAX))?,
+            },
+            tag => return Err(reader.unknown(u64::from(tag))),
+        };
+        Ok(Self { trees, capture, owner, rules: Rules::decode(reader)? })
+    }
+}
+
+#[cfg(test)]
+mod tests;

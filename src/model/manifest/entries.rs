@@ -1,0 +1,278 @@
+//! Entries one behind the other, each leaning on the one before it.
+#![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
+
+use super::WHAT;
+use crate::model::codec::{Error, Reader, Result, Writer};
+use crate::model::entry::{Chunk, Content, Entry, Kind, Meta, Owner, Segment, Timestamp, Xattr};
+use crate::model::limits;
+use crate::model::path::TreePath;
+
+const TAG_DIRECTORY: u8 = 0;
+const TAG_FILE: u8 = 1;
+const TAG_SYMLINK: u8 = 2;
+const TAG_HARD_LINK: u8 = 3;
+const TAG_KIND: u8 = 0b11;
+const TAG_SAME_MODE: u8 = 1 << 2;
+const TAG_SAME_OWNER: u8 = 1 << 3;
+const TAG_XATTRS: u8 = 1 << 4;
+
+/// Entries without a header: the body of a delta, or a list of what was kept.
+#[derive(Debug, Default)]
+pub struct Body {
+    writer: Writer,
+    previous: Previous,
+}
+
+impl Body {
+    /// Entries behind what `writer` holds already.
+    pub(super) fn behind(writer: Writer) -> Self {
+        Self { writer, previous: Previous::default() }
+    }
+
+    /// Appends `entry`.
+    ///
+    /// # Errors
+    /// [`Error::NotCanonical`] for a special file.
+    pub fn push(&mut self, entry: &Entry) -> Result<()> {
+        encode_entry(&mut self.writer, &mut self.previous, entry)
+    }
+
+    /// The bytes.
+    pub fn finish(self) -> Vec<u8> {
+        self.writer.finish()
+    }
+}
+
+/// Walks the entries of a [`Body`] from outside; ends after the first error.
+#[derive(Debug)]
+pub struct BodyReader<'a> {
+    decoder: Option<Decoder<'a>>,
+}
+
+impl<'a> BodyReader<'a> {
+    /// Reads entries from where `reader` stands to its end.
+    pub fn new(reader: Reader<'a>) -> Self {
+        Self { decoder: Some(Decoder::new(reader)) }
+    }
+}
+
+impl Iterator for BodyReader<'_> {
+    type Item = Result<Entry>;
+
+    fn next(&mut self) -> Option<Result<Entry>> {
+        let entry = self.decoder.as_mut()?.next_entry().transpose();
+        if !matches!(entry, Some(Ok(_))) {
+            self.decoder = None;
+        }
+        entry
+    }
+}
+
+/// What the encoding of an entry leans on.
+#[derive(Debug, Default)]
+struct Previous {
+    path: Vec<u8>,
+    mode: [u16; 3],
+    owner: Option<Owner>,
+    seconds: i64,
+}
+
+fn tag_of(kind: &Kind) -> Option<u8> {
+    match kind {
+        Kind::Directory => Some(TAG_DIRECTORY),
+        Kind::File(_) => Some(TAG_FILE),
+        Kind::Symlink(_) => Some(TAG_SYMLINK),
+        Kind::HardLink(_) => Some(TAG_HARD_LINK),
+        Kind::Special => None,
+    }
+}
+
+fn shared_prefix(one: &[u8], other: &[u8]) -> usize {
+    one.iter().zip(other).take_while(|(a, b)| a == b).count()
+}
+
+fn encode_entry(writer: &mut Writer, previous: &mut Previous, entry: &Entry) -> Result<()> {
+    let kind = tag_of(&entry.kind).ok_or(Error::NotCanonical { what: WHAT })?;
+    let bytes = entry.path.as_bytes();
+    let shared = shared_prefix(&previous.path, bytes);
+    let meta = &entry.meta;
+    let mode_before = previous.mode.get(usize::from(kind)).copied();
+    let mut tag = kind;
+    if kind != TAG_HARD_LINK {
+        tag |= if mode_before == Some(meta.mode) { TAG_SAME_MODE } else { 0 };
+        tag |= if previous.owner == meta.owner { TAG_SAME_OWNER } else { 0 };
+        tag |= if meta.xattrs.is_empty() { 0 } else { TAG_XATTRS };
+    }
+    writer.u8(tag);
+    writer.u64(shared as u64);
+    writer.bytes(bytes.get(shared..).unwrap_or_default());
+    if kind != TAG_HARD_LINK {
+        if tag & TAG_SAME_MODE == 0 {
+            writer.u64(u64::from(meta.mode));
+        }
+        if tag & TAG_SAME_OWNER == 0 {
+            writer.option(meta.owner, |writer, owner| {
+                writer.u64(u64::from(owner.uid));
+                writer.u64(u64::from(owner.gid));
+            });
+        }
+        writer.i64(meta.mtime.seconds.wrapping_sub(previous.seconds));
+        writer.u64(u64::from(meta.mtime.nanos));
+        if tag & TAG_XATTRS != 0 {
+            writer.list(&meta.xattrs, |writer, xattr| {
+                writer.bytes(&xattr.name);
+                writer.bytes(&xattr.value);
+            });
+        }
+        if let Some(mode) = previous.mode.get_mut(usize::from(kind)) {
+            *mode = meta.mode;
+        }
+        previous.owner = meta.owner;
+        previous.seconds = meta.mtime.seconds;
+    }
+    previous.path.clear();
+    previous.path.extend_from_slice(bytes);
+    match &entry.kind {
+        Kind::File(content) => encode_content(writer, content),
+        Kind::Symlink(text) => writer.bytes(text),
+        Kind::HardLink(first) => writer.path(first),
+        Kind::Directory | Kind::Special => {}
+    }
+    Ok(())
+}
+
+/// Appends `content` to `writer`; shared by manifests and indexes.
+pub fn encode_content(writer: &mut Writer, content: &Content) {
+    writer.list(content.segments(), |writer, segment| match segment {
+        Segment::Chunk(chunk) => {
+            writer.u64(u64::from(chunk.bytes).wrapping_shl(1));
+            writer.digest(&chunk.digest);
+        }
+        Segment::Hole { bytes } => writer.u64(bytes.wrapping_shl(1) | 1),
+    });
+}
+
+/// Reads what [`encode_content`] wrote.
+///
+/// # Errors
+/// [`Error::NotCanonical`] for a chunk out of bounds, a short hole, two holes in a row, or a file over 2^62 bytes.
+pub fn decode_content(reader: &mut Reader<'_>) -> Result<Content> {
+    let mut size = 0u64;
+    let mut after_hole = false;
+    let limit = usize::try_from(limits::MANIFEST_BYTES_MAX).unwrap_or(usize::MAX);
+    let segments = reader.list(limit, |reader| {
+        let word = reader.u64()?;
+        let (bytes, is_hole) = (word >> 1, word & 1 == 1);
+        size = size.checked_add(bytes).ok_or(reader.not_canonical())?;
+        let in_bounds = if is_hole {
+            !after_hole && bytes >= u64::from(limits::HOLE_BLOCK_BYTES)
+        } else {
+            (1..=u64::from(limits::CHUNK_BYTES_MAX)).contains(&bytes)
+        };
+        if !in_bounds || size > i64::MAX.cast_unsigned() {
+            return Err(reader.not_canonical());
+        }
+        after_hole = is_hole;
+        if is_hole {
+            return Ok(Segment::Hole { bytes });
+        }
+        let bytes = u32::try_from(bytes).map_err(|_error| reader.not_canonical())?;
+        Ok(Segment::Chunk(Chunk { digest: reader.digest()?, bytes }))
+    })?;
+    Ok(Content::new(segments))
+}
+
+#[derive(Debug)]
+pub(super) struct Decoder<'a> {
+    reader: Reader<'a>,
+    previous: Previous,
+}
+
+impl<'a> Decoder<'a> {
+    pub(super) fn new(reader: Reader<'a>) -> Self {
+        Self { reader, previous: Previous::default() }
+    }
+
+    pub(super) fn next_entry(&mut self) -> Result<Option<Entry>> {
+        if self.reader.rest().is_empty() {
+            return Ok(None);
+        }
+        let tag = self.reader.u8()?;
+        let kind = tag & TAG_KIND;
+        if tag > TAG_KIND | TAG_SAME_MODE | TAG_SAME_OWNER | TAG_XATTRS
+            || (kind == TAG_HARD_LINK && tag != kind)
+        {
+            return Err(self.reader.unknown(u64::from(tag)));
+        }
+        let path = self.path()?;
+        let meta = if kind == TAG_HARD_LINK { Meta::default() } else { self.meta(tag, kind)? };
+        let kind = match kind {
+            TAG_DIRECTORY => Kind::Directory,
+            TAG_FILE => Kind::File(decode_content(&mut self.reader)?),
+            TAG_SYMLINK => {
+                let text = self.reader.bytes(limits::LINK_TEXT_BYTES_MAX)?;
+                if text.is_empty() || text.contains(&0) {
+                    return Err(self.reader.not_canonical());
+                }
+                Kind::Symlink(text.into())
+            }
+            _ => Kind::HardLink(self.reader.path()?),
+        };
+        Ok(Some(Entry { path, kind, meta }))
+    }
+
+    fn path(&mut self) -> Result<TreePath> {
+        let shared = self.reader.size(self.previous.path.len())?;
+        let suffix = self.reader.bytes(limits::PATH_BYTES_MAX)?;
+        let next_before = self.previous.path.get(shared);
+        if next_before.is_some() && next_before == suffix.first() {
+            return Err(self.reader.not_canonical());
+        }
+        self.previous.path.truncate(shared);
+        self.previous.path.extend_from_slice(suffix);
+        TreePath::new(&self.previous.path).map_err(|source| Error::Path { what: WHAT, source })
+    }
+
+    fn meta(&mut self, tag: u8, kind: u8) -> Result<Meta> {
+        let not_canonical = self.reader.not_canonical();
+        let before = self.previous.mode.get_mut(usize::from(kind)).ok_or(not_canonical.clone())?;
+        if tag & TAG_SAME_MODE == 0 {
+            let mode = self.reader.u64_max(0o7777)?;
+            let mode = u16::try_from(mode).map_err(|_error| not_canonical.clone())?;
+            if *before == mode {
+                return Err(not_canonical);
+            }
+            *before = mode;
+        }
+        let mode = *before;
+        if tag & TAG_SAME_OWNER == 0 {
+            let owner = self
+                .reader
+                .option(|reader| Ok(Owner { uid: reader.u32()?, gid: reader.u32()? }))?;
+            if owner == self.previous.owner {
+                return Err(not_canonical);
+            }
+            self.previous.owner = owner;
+        }
+        let seconds = self.previous.seconds.wrapping_add(self.reader.i64()?);
+        self.previous.seconds = seconds;
+        let nanos = self.reader.u64_max(999_999_999)?;
+        let nanos = u32::try_from(nanos).map_err(|_error| not_canonical.clone())?;
+        let xattrs = if tag & TAG_XATTRS == 0 { Vec::new() } else { self.xattrs()? };
+        let mtime = Timestamp { seconds, nanos };
+        Ok(Meta { mode, owner: self.previous.owner, mtime, xattrs })
+    }
+
+    fn xattrs(&mut self) -> Result<Vec<Xattr>> {
+        let xattrs = self.reader.list(limits::XATTR_NAMES_BYTES_MAX, |reader| {
+            let name = reader.bytes(limits::NAME_BYTES_MAX)?;
+            if name.is_empty() || name.contains(&0) {
+                return Err(reader.not_canonical());
+            }
+            let value = reader.bytes(limits::XATTR_VALUE_BYTES_MAX)?;
+            Ok(Xattr { name: name.into(), value: value.into() })
+        })?;
+        let sorted = xattrs.is_sorted_by(|one, next| one.name < next.name);
+        if xattrs.is_empty() || !sorted { Err(self.reader.not_canonical()) } else { Ok(xattrs) }
+    }
+}

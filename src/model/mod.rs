@@ -1,0 +1,21 @@
+//! The words of the field as values: paths, digests, entries, manifests, plans, targets.
+//!
+//! Owns: what a tree *is* and how two trees differ; every bound; the canonical bytes.
+//! Never: does I/O, reads a clock, or knows how bytes travel.
+//! Start at [`manifest`], then [`plan`].
+
+#[cfg(test)]
+mod fixture;
+pub mod limits;
+pub mod codec;
+pub mod untrusted;
+pub mod path;
+pub mod digest;
+pub mod entry;
+pub mod rules;
+pub mod manifest;
+pub mod delta;
+pub mod want;
+pub mod plan;
+pub mod target;
+pub mod nodes_file;

@@ -1,0 +1,219 @@
+use std::collections::BTreeMap;
+
+use super::super::fixture::{entries, manifest_of, path, random, random_tree};
+use super::*;
+
+fn haves(entries: &[Entry]) -> Vec<Have<'_>> {
+    entries.iter().map(|entry| Have { entry, is_sole_name: true }).collect()
+}
+
+fn plan_of(have: &[Entry], want: &[Entry], policy: &Policy) -> (Plan, Vec<Change>) {
+    let mut changes = Vec::new();
+    let manifest = manifest_of(want, false);
+    let plan = plan(&haves(have), &manifest, policy, &mut |change| changes.push(change));
+    (plan, changes)
+}
+
+fn shown(paths: &[TreePath]) -> String {
+    paths.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")
+}
+
+/// Installs, removes, moves and metas of a plan, apart by `|`.
+fn summary(plan: &Plan) -> String {
+    let moves: Vec<_> =
+        plan.moves.iter().map(|moved| format!("{}>{}", moved.from, moved.to)).collect();
+    let parts = [shown(&plan.installs), shown(&plan.removes), moves.join(" "), shown(&plan.metas)];
+    parts.join("|")
+}
+
+#[test]
+fn plans_list_tops() {
+    for (have, want, expected) in [
+        ("", "", "|||"),
+        ("", "a f x", "a|||"),
+        ("", "d d; d/e d; d/e/f f x", "d|||"),
+        ("a f x", "", "|a||"),
+        ("d d; d/e d; d/e/f f x", "", "|d||"),
+        ("a f x", "a f y", "a|||"),
+        ("a f x", "a@7 f x", "|||a"),
+        ("d d", "d@7 d", "|||d"),
+        ("l l x", "l@7 l x", "l|||"),
+        ("a f x", "a d; a/b f x", "a|||"),
+        ("a d; a/b f x; a/c d", "a f y", "a|||"),
+        ("a l x", "a f y", "a|||"),
+        ("a s", "a f y", "a|||"),
+        ("a s", "", "|a||"),
+        ("a f x", "b f x", "b|a|a>b|"),
+        ("a f x", "b@7 f x", "b|a||"),
+        ("a f", "b f", "b|a||"),
+        ("a f x; b f y", "a f y; b f x", "a b|||"),
+        ("d d; d/a f x; d/b f y", "e d; e/a f x; e/b f y", "e|d|d/a>e/a d/b>e/b|"),
+        ("a d; a/b f x", "a f z; b f x", "a b|||"),
+        ("x d; x/a f c", "x d; x/a f c; y d; y/b f c", "y|||"),
+    ] {
+        let (plan, _) = plan_of(&entries(have), &entries(want), &Policy::default());
+        assert_eq!(summary(&plan), expected, "{have} => {want}");
+    }
+}
+
+#[test]
+fn what_must_be_kept_stays_with_the_directories_around_it() {
+    let have = entries("d d; d/a f x; d/p f y; d/e d; d/e/b f z; gone f x");
+    let policy = Policy {
+        ignored: vec![path("d/e/log")],
+        protected: vec![path("d/p")],
+        ..Policy::default()
+    };
+    let (plan, _) = plan_of(&have, &entries("new f w"), &policy);
+    assert_eq!(summary(&plan), "new|d/a d/e/b gone||");
+    assert_eq!(shown(&plan.kept_extras), "d d/e d/p");
+    assert!(plan.conflicts.is_empty());
+    let (plan, _) = plan_of(&have, &entries("d f w"), &policy);
+    assert_eq!(shown(&plan.conflicts), "d");
+    let (plan, _) = plan_of(&have, &entries("d d; d/e d; d/e/log f x"), &policy);
+    assert_eq!(shown(&plan.conflicts), "d/e/log");
+    let (plan, _) = plan_of(&have, &entries("d d; d/p f other"), &policy);
+    assert_eq!(summary(&plan), "d/p|d/a d/e/b gone||", "the release has it: it is managed");
+    let all = Policy { protected: vec![path("d")], ..Policy::default() };
+    let (plan, _) = plan_of(&have, &entries("d d; d/a f new"), &all);
+    assert_eq!(summary(&plan), "d/a|gone||");
+    let no_delete = Policy { no_delete: true, ..Policy::default() };
+    let (plan, _) = plan_of(&have, &entries("d f w"), &no_delete);
+    assert_eq!(shown(&plan.conflicts), "d");
+    let (plan, _) = plan_of(&entries("d d"), &entries("d f w"), &no_delete);
+    assert!(plan.conflicts.is_empty(), "an empty directory holds nothing to keep");
+}
+
+#[test]
+fn fault_032_deletes_count_what_does_not_come_back() {
+    for (have, want, lost, of) in [
+        ("a f x; b f y; d d", "a f x", 1, 2),
+        ("a f x; l l t", "", 2, 2),
+        ("a f x; l l t", "b f x; k l t", 0, 2),
+        ("a f x; l l t", "b l x; k f t", 2, 2),
+        ("a f x; b f x", "c f x", 0, 2),
+        ("a f x", "a f y", 0, 1),
+        ("a f x", "a d", 1, 1),
+        ("a f x", "a d; a/b f x", 0, 1),
+        ("d d; d/e d", "", 0, 0),
+        ("a f x; b h a", "", 2, 2),
+        ("a f x; b h a", "a f x", 0, 2),
+        ("a s", "", 1, 1),
+    ] {
+        let (plan, _) = plan_of(&entries(have), &entries(want), &Policy::default());
+        assert_eq!((plan.deletes.lost, plan.deletes.of), (lost, of), "{have} => {want}");
+    }
+}
+
+#[test]
+fn max_delete_lets_ten_pass_a_share_but_no_count() {
+    for (limit, lost, of, is_allowed) in [
+        (MaxDelete::Percent(50), 10, 10, true),
+        (MaxDelete::Percent(50), 11, 22, true),
+        (MaxDelete::Percent(50), 11, 21, false),
+        (MaxDelete::Percent(0), 10, 1_000, true),
+        (MaxDelete::Percent(0), 11, 1_000_000, false),
+        (MaxDelete::Percent(100), u64::MAX, u64::MAX, true),
+        (MaxDelete::Count(0), 1, 100, false),
+        (MaxDelete::Count(3), 3, 3, true),
+    ] {
+        assert_eq!(limit.allows(Deletes { lost, of }), is_allowed, "{limit:?} {lost} of {of}");
+    }
+}
+
+#[test]
+fn owners_count_only_where_they_are_kept() {
+    let mut have = entries("a f x");
+    let want = entries("a f x");
+    have[1].meta.owner = Some(Owner { uid: 7, gid: 7 });
+    let mut policy = Policy { owners: true, ..Policy::default() };
+    assert_eq!(summary(&plan_of(&have, &want, &policy).0), "|||", "the release has none");
+    policy.owner = Some(Owner { uid: 1, gid: 1 });
+    assert_eq!(summary(&plan_of(&have, &want, &policy).0), "|||. a");
+    policy.owners = false;
+    assert_eq!(summary(&plan_of(&have, &want, &policy).0), "|||");
+}
+
+#[test]
+fn files_with_another_name_are_replaced_and_never_changed_in_place_or_moved() {
+    let have = entries("a f x; b f y");
+    let all: Vec<_> = have.iter().map(|entry| Have { entry, is_sole_name: false }).collect();
+    let want = manifest_of(&entries("a@7 f x; c f y"), false);
+    let plan = plan(&all, &want, &Policy::default(), &mut |_| {});
+    assert_eq!(summary(&plan), "a c|b||");
+}
+
+#[test]
+fn groups_of_hard_links_are_made_anew_as_a_whole() {
+    for (have, want, expected) in [
+        ("a f x; b h a", "a f x; b h a", "|||"),
+        ("a f x; b f x", "a f x; b h a", "a b|||"),
+        ("a f x; b h a", "a f x; b f x", "b|||"),
+        ("a f x; b h a; c h a", "a f y; b h a; c h a", "a b c|||"),
+        ("a f x; b h a", "a@7 f x; b h a", "a b|||"),
+        ("a f x; b h a", "a f x; b h a; d d; d/c h a", "a b d|||"),
+        ("a f x; b h a; c h a", "b f x; c h b", "b c|a||"),
+    ] {
+        let have = entries(have);
+        let manifest = manifest_of(&entries(want), true);
+        let plan = plan(&haves(&have), &manifest, &Policy::default(), &mut |_| {});
+        assert_eq!(summary(&plan), expected, "{want}");
+    }
+}
+
+/// Carries a plan out on a map, as the node does it on a disk.
+fn carry_out(have: &[Entry], want: &[Entry], plan: &Plan) -> BTreeMap<TreePath, Entry> {
+    let mut tree: BTreeMap<_, _> =
+        have.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
+    let of_want = |path: &TreePath| want.iter().find(|entry| entry.path == *path).cloned();
+    let moved: Vec<_> = plan.moves.iter().map(|moved| tree[&moved.from].clone()).collect();
+    for top in &plan.installs {
+        tree.retain(|path, _| !path.is_within(top));
+        let new = want.iter().filter(|entry| entry.path.is_within(top));
+        let is_moved = |entry: &&Entry| plan.moves.iter().any(|moved| moved.to == entry.path);
+        tree.extend(new.filter(|entry| !is_moved(entry)).map(|e| (e.path.clone(), e.clone())));
+    }
+    for (moved, entry) in plan.moves.iter().zip(moved) {
+        assert!(tree.remove(&moved.from).is_some(), "{} is still there", moved.from);
+        let old = tree.insert(moved.to.clone(), Entry { path: moved.to.clone(), ..entry });
+        assert!(old.is_none(), "{} is free", moved.to);
+    }
+    for top in &plan.removes {
+        tree.retain(|path, _| !path.is_within(top));
+    }
+    for path in &plan.metas {
+        let (entry, new) = (tree.get_mut(path).expect("it is there"), of_want(path));
+        entry.meta = new.expect("it is wanted").meta;
+    }
+    tree
+}
+
+#[test]
+fn carrying_a_plan_out_gives_what_is_wanted_and_a_second_plan_is_empty() {
+    for start in 0..3_000 {
+        let mut seed = start;
+        let have = random_tree(&mut seed);
+        let mut want = random_tree(&mut seed);
+        if random(&mut seed, 3) > 0 {
+            // A tree near the other: most of it is the same, and so are moves.
+            let others = std::mem::replace(&mut want, have.clone());
+            want.retain(|entry| entry.path.is_root() || entry.path.as_bytes()[0] % 3 != 0);
+            let free = |entry: &Entry| entry.path.as_bytes().first().is_some_and(|b| b % 3 == 0);
+            want.extend(others.into_iter().filter(free));
+            want.sort_by(|one, other| one.path.cmp(&other.path));
+        }
+        let policy = Policy { owners: true, ..Policy::default() };
+        let (plan, changes) = plan_of(&have, &want, &policy);
+        let result: Vec<_> = carry_out(&have, &want, &plan).into_values().collect();
+        assert_eq!(result, want, "seed {start}");
+        assert!(changes.is_sorted_by(|one, next| one.path < next.path), "seed {start}");
+        assert_eq!(changes.len() as u64, plan.counts.total(), "seed {start}");
+        let (nothing, _) = plan_of(&want, &want, &policy);
+        assert_eq!(nothing, Plan { deletes: nothing.deletes, ..Plan::default() }, "seed {start}");
+        assert_eq!(nothing.deletes.lost, 0, "seed {start}");
+        let (again, _) = plan_of(&have, &want, &policy);
+        assert_eq!(again, plan, "a plan is a function of its inputs; seed {start}");
+        let lists = [&plan.installs, &plan.removes, &plan.metas, &plan.dirs];
+        assert!(lists.iter().all(|list| list.is_sorted_by(|one, next| one < next)), "seed {start}");
+    }
+}
