@@ -4,3 +4,4 @@
 //! above its own module here.
 
 pub mod model;
+pub mod wire;
