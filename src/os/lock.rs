@@ -1,0 +1,59 @@
+//! Kernel locks: held by an open file, gone with its process, whatever killed it (rule S23).
+
+use std::fs::{File, TryLockError};
+use std::io::{self, Read as _, Seek as _, Write as _};
+
+use rustix::fs::{FlockOperation, flock};
+
+use super::dir::Dir;
+
+/// A held lock; dropping it frees it. The file stays: unlinking it would let two hold "the" lock.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+/// What an attempt to take a lock found.
+#[derive(Debug)]
+pub enum Attempt {
+    /// It is ours.
+    Taken(Lock),
+    /// Somebody holds it, and wrote these bytes about itself; for people only.
+    Held {
+        /// What the holder wrote, at most 4 KiB.
+        by: Vec<u8>,
+    },
+}
+
+/// Tries to take the lock on the file `name` in `directory` and to write `about` into it.
+///
+/// Guarantees: what [`Attempt::Held`] gives was written by the holder itself. Waits no longer than another needs to
+/// take the lock and write.
+///
+/// # Errors
+/// As the operating system says.
+pub fn try_take(directory: &Dir, name: &[u8], about: &[u8]) -> io::Result<Attempt> {
+    // RACE: between taking the lock and writing about it, a rival would read of nobody, or of the holder before.
+    flock(directory, FlockOperation::LockExclusive)?;
+    let attempt = try_take_alone(directory, name, about);
+    flock(directory, FlockOperation::Unlock)?;
+    attempt
+}
+
+fn try_take_alone(directory: &Dir, name: &[u8], about: &[u8]) -> io::Result<Attempt> {
+    let mut file = directory.open_or_create_file(name)?;
+    match file.try_lock() {
+        Ok(()) => {
+            file.set_len(0)?;
+            file.rewind()?;
+            file.write_all(about)?;
+            Ok(Attempt::Taken(Lock { _file: file }))
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut by = Vec::new();
+            file.take(4096).read_to_end(&mut by)?;
+            Ok(Attempt::Held { by })
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}

@@ -1,0 +1,36 @@
+//! This process: what it lets others see, and what it may use.
+
+use rustix::fs::Mode;
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+
+/// Makes new files private to their owner and forbids core dumps, which would hold what the process knows (rule S21).
+pub fn harden() {
+    umask(Mode::RWXG | Mode::RWXO);
+    // A lower limit is always allowed; if the system still refuses, nothing else of the run depends on it.
+    let _unchanged = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+}
+
+/// Takes as many open files as the system lets this process have: a run holds a few for every node until the decision,
+/// and the usual soft limit of 1,024 is there for programs that use `select`.
+pub fn raise_open_files() {
+    let limit = getrlimit(Resource::Nofile);
+    // What cannot be raised stays as it is; a run that needs more says so.
+    let _unchanged =
+        setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// The signals that this process ignores, as a mask with signal 1 in the lowest bit; `None` if the system does not say.
+pub fn ignored_signals() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn rust_programs_ignore_sigpipe() {
+        let mask = super::ignored_signals().expect("the system says");
+        assert_eq!(mask >> 12 & 1, 1, "SIGPIPE is signal 13");
+    }
+}
