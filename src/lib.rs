@@ -6,3 +6,4 @@
 pub mod model;
 pub mod wire;
 pub mod os;
+pub mod scan;
