@@ -7,3 +7,4 @@ pub mod model;
 pub mod wire;
 pub mod os;
 pub mod scan;
+pub mod source;

@@ -1,1 +1,15 @@
-//! Integration tests.
+//! Integration tests: the program and its library on real directories, real servers and real file systems.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::unwrap_used,
+    clippy::print_stderr,
+    reason = "tests set the stage with the system's own calls, and end where that fails"
+)]
+
+mod prerequisite;
+
+mod source_faults;
+mod source_names;
+mod source_tree;
+mod source_unstable;

@@ -1,0 +1,94 @@
+//! [`ChunkReader`]: the bytes of the manifest's chunks, read again when they are shipped.
+
+use crate::model::digest::{Digest, Domain};
+use crate::model::entry::Chunk;
+use crate::model::limits::CHUNK_BYTES_MAX;
+use crate::model::path::TreePath;
+use crate::os::dir::Dir;
+use crate::os::file;
+
+/// Why a chunk cannot be shipped.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ReadError {
+    /// The file can no longer be read.
+    #[error("read {path} again")]
+    Unreadable {
+        /// The file.
+        path: TreePath,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// The file no longer has the bytes of the manifest.
+    #[error("{path} changed after it was read")]
+    Changed {
+        /// The file.
+        path: TreePath,
+    },
+}
+
+/// Reads chunks of the source, each checked against its digest before it is given out.
+///
+/// Keeps the last file open, so chunks are best asked for file by file. To read in parallel, make several.
+#[derive(Debug)]
+pub struct ChunkReader {
+    root: Dir,
+    open: Option<(TreePath, std::os::fd::OwnedFd)>,
+}
+
+impl ChunkReader {
+    /// A reader of the source at `root`.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub fn new(root: &Dir) -> std::io::Result<Self> {
+        Ok(Self { root: root.try_clone()?, open: None })
+    }
+
+    /// Puts the bytes of `chunk`, which stand at `offset` of the file at `path`, into `into`, whose content is replaced.
+    ///
+    /// Guarantees: on success `into` holds exactly the bytes of the digest (faults 1 to 3); on failure nothing.
+    ///
+    /// # Errors
+    /// [`ReadError`] naming the file.
+    pub fn read(
+        &mut self,
+        path: &TreePath,
+        offset: u64,
+        chunk: Chunk,
+        into: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        into.clear();
+        let unreadable = |source| ReadError::Unreadable { path: path.clone(), source };
+        if chunk.bytes > CHUNK_BYTES_MAX {
+            return Err(unreadable(std::io::ErrorKind::InvalidInput.into()));
+        }
+        let wanted = chunk.bytes as usize;
+        if !matches!(&self.open, Some((open, _)) if open == path) {
+            self.open = None;
+            let fd = self.open_file(path).map_err(unreadable)?;
+            self.open = Some((path.clone(), fd));
+        }
+        let Some((_, fd)) = &self.open else {
+            return Err(unreadable(std::io::ErrorKind::NotFound.into()));
+        };
+        into.resize(wanted, 0);
+        let count = file::read_at(fd, offset, into);
+        if matches!(count, Ok(count) if count == wanted)
+            && Digest::of(Domain::Chunk, into) == chunk.digest
+        {
+            return Ok(());
+        }
+        into.clear();
+        self.open = None;
+        match count {
+            Err(source) => Err(unreadable(source)),
+            Ok(_) => Err(ReadError::Changed { path: path.clone() }),
+        }
+    }
+
+    fn open_file(&self, path: &TreePath) -> std::io::Result<std::os::fd::OwnedFd> {
+        let (parent, name) = path.split_last().ok_or(std::io::ErrorKind::IsADirectory)?;
+        Ok(self.root.open_path(&parent)?.open_file(name)?.into())
+    }
+}

@@ -1,0 +1,326 @@
+//! The source: the tree that every node is to have, read into a manifest.
+//!
+//! Owns: opening the root that the operator named, the guards that need nothing but the source (empty, marker, links),
+//! and reading chunks again when they are shipped.
+//! Never: writes to the source, or ships bytes that are not those of the manifest.
+//! Start at [`read`].
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
+
+use crate::model::codec;
+use crate::model::entry::{Entry, Kind};
+use crate::model::limits::{RULES_BYTES_MAX, TREES_MAX};
+use crate::model::manifest::{Builder, Capture, Header, Manifest, OwnerPolicy};
+use crate::model::path::TreePath;
+use crate::model::rules::Rules;
+use crate::os::dir::Dir;
+use crate::os::root::{self, Missing};
+use crate::scan::index::{Index, RootId};
+use crate::scan::matcher::{self, Matcher, RULE_FILE};
+use crate::scan::{self, Progress, Scan, ScanOptions, Side};
+
+mod chunks;
+mod error;
+mod links;
+
+pub use chunks::{ChunkReader, ReadError};
+pub use error::{Class, Error};
+
+/// What a source is and how it is read.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// The directory; with `trees`, the home that they are below.
+    pub root: PathBuf,
+    /// The trees below it; `[root]` for a plain source.
+    pub trees: Vec<TreePath>,
+    /// Ignore rules of the operator, in gitignore's syntax, matched against paths below the root.
+    pub ignore: Vec<String>,
+    /// Rules naming what nodes keep although the source has no such path.
+    pub protect: Vec<String>,
+    /// What is kept beside mode, mtime and content.
+    pub capture: Capture,
+    /// Whom entries belong to on nodes.
+    pub owner: OwnerPolicy,
+    /// What is checked.
+    pub checks: Checks,
+    /// A path below the root that must exist.
+    pub marker: Option<TreePath>,
+    /// Threads of the walk; 0 for twice the cores, at most eight.
+    pub threads: usize,
+}
+
+/// Which departures from the default are meant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "three switches of the command line, in its own words"
+)]
+pub struct Checks {
+    /// Refuse symbolic links that are absolute or lead out of their tree.
+    pub safe_links: bool,
+    /// Leave FIFOs, sockets and devices out instead of refusing them.
+    pub skip_specials: bool,
+    /// An empty source is meant.
+    pub allow_empty: bool,
+}
+
+impl Options {
+    /// The plain source at `root`.
+    pub fn new(root: impl Into<PathBuf>) -> Self {
+        Self {
+            root: root.into(),
+            trees: vec![TreePath::root()],
+            ignore: Vec::new(),
+            protect: Vec::new(),
+            capture: Capture::default(),
+            owner: OwnerPolicy::default(),
+            checks: Checks::default(),
+            marker: None,
+            threads: 0,
+        }
+    }
+}
+
+/// A source that was read.
+#[derive(Debug)]
+pub struct Source {
+    /// What every node is to have.
+    pub manifest: Manifest,
+    /// The directory it was read from.
+    pub root: Dir,
+    /// Where that is, with every link resolved.
+    pub real_path: PathBuf,
+    /// Which directory on which file system that is.
+    pub identity: Identity,
+    /// What need not be read next time.
+    pub index: Index,
+    /// What the operator should know though it stops nothing, sorted by path.
+    pub notes: Vec<Note>,
+    /// Names, the roots of trees included.
+    pub entries: u64,
+    /// Bytes of all files together, each hard-linked file once.
+    pub bytes: u64,
+    /// How often a file was read for its content; those that had just changed are read twice.
+    pub files_read: u64,
+    /// Bytes of content read.
+    pub bytes_read: u64,
+}
+
+/// Which directory on which file system a source is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Identity {
+    /// `statfs.f_type`.
+    pub file_system_type: u64,
+    /// The file system's id.
+    pub file_system: u64,
+    /// Device and inode of the root.
+    pub root: RootId,
+}
+
+/// Something worth knowing that stops nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Note {
+    /// A symbolic link whose text is absolute; nodes get the same text.
+    AbsoluteLink {
+        /// The link.
+        path: TreePath,
+    },
+    /// A symbolic link whose text leads out of its tree; nodes get the same text.
+    EscapingLink {
+        /// The link.
+        path: TreePath,
+    },
+    /// A FIFO, socket or device that was left out.
+    SkippedSpecial {
+        /// Where it is.
+        path: TreePath,
+    },
+}
+
+impl Note {
+    /// The name the note is about.
+    pub fn path(&self) -> &TreePath {
+        match self {
+            Self::AbsoluteLink { path }
+            | Self::EscapingLink { path }
+            | Self::SkippedSpecial { path } => path,
+        }
+    }
+}
+
+impl std::fmt::Display for Note {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::AbsoluteLink { path } => write!(f, "the link {path} is absolute"),
+            Self::EscapingLink { path } => write!(f, "the link {path} leads out of its tree"),
+            Self::SkippedSpecial { path } => write!(f, "left out the special file {path}"),
+        }
+    }
+}
+
+/// Opens the root of a source and says which directory it is, without walking it: enough to choose the index.
+///
+/// # Errors
+/// [`Error::Missing`], [`Error::Root`], [`Error::Identify`].
+pub fn open(path: &Path) -> Result<(Dir, PathBuf, Identity), Error> {
+    let shown =
+        || crate::model::untrusted::Untrusted::new(path.as_os_str().as_encoded_bytes()).to_string();
+    let identify = |source| Error::Identify { path: shown(), source };
+    let path = root::absolute(path).map_err(identify)?;
+    let opened = match root::open(&path, Missing::Refuse) {
+        Ok(opened) => opened,
+        Err(root::Error::ParentMissing { path }) => return Err(Error::Missing { path }),
+        Err(source) => return Err(Error::Root { source }),
+    };
+    let dir = opened.dir.ok_or_else(|| Error::Missing { path: shown() })?;
+    let identity = Identity {
+        file_system_type: dir.file_system_type().map_err(identify)?,
+        file_system: dir.room().map_err(identify)?.file_system,
+        root: RootId::of(&dir.stat_self().map_err(identify)?.id),
+    };
+    Ok((dir, opened.real_path, identity))
+}
+
+/// Reads the source that `options` tell of. Nothing in it is changed; files that look as `index` knows them are not read.
+///
+/// Guarantees: the manifest holds every name of the trees that no rule ignores, with content that each file had at one
+/// moment of the run; whatever could not be taken so is an error that names it.
+///
+/// # Errors
+/// [`Error`]; see [`Error::class`] for what a run makes of each. [`Error::Scan`] with [`scan::Error::Stopped`] soon after
+/// `stop` is set.
+pub fn read(
+    options: &Options,
+    index: &Index,
+    progress: &Progress,
+    stop: &AtomicBool,
+) -> Result<Source, Error> {
+    let trees = checked_trees(&options.trees)?;
+    let (root, real_path, identity) = open(&options.root)?;
+    check_marker(&root, options.marker.as_ref())?;
+    let mut rules = Rules {
+        ignore: options.ignore.clone(),
+        files: Vec::new(),
+        protect: options.protect.clone(),
+    };
+    let matcher = Matcher::new(&rules).map_err(|source| Error::Rules { source })?;
+    let scan_options = ScanOptions {
+        capture: options.capture,
+        owner: options.owner == OwnerPolicy::Numeric,
+        skip_specials: options.checks.skip_specials,
+        threads: options.threads,
+        ..ScanOptions::new(Side::Source, progress, stop)
+    };
+    let scanned = scan::scan(&root, &trees, &matcher, index, &scan_options);
+    let mut scanned = scanned.map_err(|error| match error {
+        scan::Error::Rules(source) => Error::Rules { source },
+        source => Error::Scan { source },
+    })?;
+    if !scanned.problems.is_empty() {
+        return Err(Error::Problems { problems: std::mem::take(&mut scanned.problems) });
+    }
+    if !options.checks.allow_empty {
+        check_not_empty(&scanned, &trees)?;
+    }
+    let notes = notes_of(&scanned, &trees, options.checks.safe_links)?;
+    rules.files = std::mem::take(&mut scanned.rule_files);
+    check_rules_size(&rules)?;
+    let header = Header { trees, capture: options.capture, owner: options.owner.clone(), rules };
+    let manifest = build(header, &scanned).map_err(|source| Error::Manifest { source })?;
+    Ok(Source {
+        manifest,
+        root,
+        real_path,
+        identity,
+        index: Index::of(identity.root, &scanned.found, scanned.started, scanned.window),
+        notes,
+        entries: scanned.found.len() as u64,
+        bytes: scanned.found.iter().fold(0, |sum: u64, one| sum.saturating_add(size(&one.entry))),
+        files_read: scanned.files_read,
+        bytes_read: scanned.bytes_read,
+    })
+}
+
+fn size(entry: &Entry) -> u64 {
+    match &entry.kind {
+        Kind::File(content) => content.size(),
+        _ => 0,
+    }
+}
+
+fn build(header: Header, scanned: &Scan) -> codec::Result<Manifest> {
+    let mut builder = Builder::new(header);
+    for one in &scanned.found {
+        builder.push(&one.entry)?;
+    }
+    builder.finish()
+}
+
+/// The trees sorted, if there are any, not too many, and none lies within another.
+fn checked_trees(trees: &[TreePath]) -> Result<Vec<TreePath>, Error> {
+    let mut trees = trees.to_vec();
+    trees.sort_unstable();
+    if trees.is_empty() || trees.len() > TREES_MAX {
+        return Err(Error::TreeCount { count: trees.len() });
+    }
+    for pair in trees.windows(2) {
+        if let [one, next] = pair
+            && next.is_within(one)
+        {
+            return Err(Error::TreesOverlap { outer: one.clone(), inner: next.clone() });
+        }
+    }
+    Ok(trees)
+}
+
+fn check_marker(root: &Dir, marker: Option<&TreePath>) -> Result<(), Error> {
+    let Some(marker) = marker else { return Ok(()) };
+    let missing = || Error::MarkerMissing { marker: marker.clone() };
+    let Some((parent, name)) = marker.split_last() else { return Err(missing()) };
+    match root.open_path(&parent).and_then(|dir| dir.find(name)) {
+        Ok(Some(_)) => Ok(()),
+        Ok(None) | Err(_) => Err(missing()),
+    }
+}
+
+/// SAFETY-STOP: a source without anything would empty every node; most likely it is not mounted.
+fn check_not_empty(scanned: &Scan, trees: &[TreePath]) -> Result<(), Error> {
+    let is_something = |entry: &Entry| {
+        let is_rule_file = entry.path.split_last().is_some_and(|(_, name)| name == RULE_FILE);
+        !trees.contains(&entry.path) && !is_rule_file
+    };
+    if scanned.found.iter().any(|one| is_something(&one.entry)) {
+        return Ok(());
+    }
+    if scanned.ignored.is_empty() { Err(Error::Empty) } else { Err(Error::AllIgnored) }
+}
+
+fn notes_of(scanned: &Scan, trees: &[TreePath], safe_links: bool) -> Result<Vec<Note>, Error> {
+    let mut notes: Vec<Note> =
+        scanned.found.iter().filter_map(|one| links::note_of(&one.entry, trees)).collect();
+    if safe_links && !notes.is_empty() {
+        return Err(Error::UnsafeLinks {
+            links: notes.iter().map(|note| note.path().clone()).collect(),
+        });
+    }
+    let skipped = scanned.skipped_specials.iter();
+    notes.extend(skipped.map(|path| Note::SkippedSpecial { path: path.clone() }));
+    notes.sort_by(|one, other| one.path().cmp(other.path()));
+    Ok(notes)
+}
+
+fn check_rules_size(rules: &Rules) -> Result<(), Error> {
+    let texts = rules.ignore.iter().chain(&rules.protect).map(String::len);
+    let files = rules.files.iter().map(|(_, text)| text.len());
+    let bytes = texts.chain(files).fold(0, usize::saturating_add);
+    if bytes > RULES_BYTES_MAX {
+        let source = matcher::Error::File {
+            place: "all ignore rules together".into(),
+            why: "are too long for one release",
+        };
+        return Err(Error::Rules { source });
+    }
+    Ok(())
+}
