@@ -8,3 +8,4 @@ pub mod wire;
 pub mod os;
 pub mod scan;
 pub mod source;
+pub mod node;

@@ -1,0 +1,160 @@
+//! What commits replaced or removed: kept for a rollback, and as a source of content.
+//!
+//! `kept/<txid>/list` says which numbered name stood at which path, with the entries below it; it is written, and made
+//! durable, before anything moves in.
+
+use super::error::{Error, io_error};
+use super::place::State;
+use crate::model::codec::{self, Reader, Writer};
+use crate::model::digest::{Digest, Domain};
+use crate::model::entry::{Entry, Kind};
+use crate::model::limits;
+use crate::model::manifest::{Body, BodyReader, ReleaseId};
+use crate::model::path::TreePath;
+use crate::os::dir::Dir;
+use crate::os::durable;
+use crate::scan::Found;
+
+const LIST: &[u8] = b"list";
+const WHAT: &str = "list of what was kept";
+
+/// What one commit replaced or removed.
+#[derive(Debug, Default)]
+pub struct KeptList {
+    /// The release that was live before.
+    pub before: Option<ReleaseId>,
+    /// Which commit of the node it was, counted from the first.
+    pub commit: u64,
+    /// The numbered names, with the paths they stood at; sorted by path.
+    pub tops: Vec<(u64, TreePath)>,
+    /// Every file at and below the tops, by the path it had; sorted.
+    pub entries: Vec<Entry>,
+}
+
+impl KeptList {
+    /// The list of `tops`, with the files among `found` that they hold.
+    pub fn new(
+        before: Option<ReleaseId>,
+        commit: u64,
+        tops: Vec<(u64, TreePath)>,
+        found: &[Found],
+    ) -> Self {
+        let mut entries = Vec::new();
+        for (_, top) in &tops {
+            let start = found.partition_point(|one| one.entry.path < *top);
+            let rest = found.get(start..).unwrap_or_default();
+            let within = rest.iter().take_while(|one| one.entry.path.is_within(top));
+            entries.extend(
+                within
+                    .filter(|one| matches!(one.entry.kind, Kind::File(_)))
+                    .map(|one| one.entry.clone()),
+            );
+        }
+        Self { before, commit, tops, entries }
+    }
+
+    fn encode(&self) -> Result<Vec<u8>, codec::Error> {
+        let mut writer = Writer::new();
+        writer.option(self.before, |w, release| w.digest(&release));
+        writer.u64(self.commit);
+        writer.list(&self.tops, |w, (number, path)| {
+            w.u64(*number);
+            w.path(path);
+        });
+        let mut body = Body::default();
+        for entry in &self.entries {
+            body.push(entry)?;
+        }
+        writer.raw(&body.finish());
+        let mut bytes = writer.finish();
+        let digest = Digest::of(Domain::State, &bytes);
+        bytes.extend_from_slice(&digest.0);
+        Ok(bytes)
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, codec::Error> {
+        let damaged = codec::Error::Digest { what: WHAT };
+        let (bytes, digest) = bytes
+            .split_last_chunk::<{ Digest::BYTES }>()
+            .map(|(bytes, digest)| (bytes, Digest(*digest)))
+            .ok_or_else(|| damaged.clone())?;
+        if Digest::of(Domain::State, bytes) != digest {
+            return Err(damaged);
+        }
+        let mut reader = Reader::new(bytes, WHAT);
+        let before = reader.option(Reader::digest)?;
+        let commit = reader.u64()?;
+        let tops = reader.list(limits::FRAME_BYTES_MAX, |r| Ok((r.u64()?, r.path()?)))?;
+        let entries = BodyReader::new(reader).collect::<Result<_, _>>()?;
+        Ok(Self { before, commit, tops, entries })
+    }
+
+    /// Writes the list into `kept`; durable with the stage's own sync.
+    ///
+    /// # Errors
+    /// [`Error::Io`], [`Error::State`].
+    pub fn write(&self, kept: &Dir) -> Result<(), Error> {
+        let bytes = self.encode().map_err(|source| Error::State { what: WHAT.into(), source })?;
+        durable::replace_lazily(kept, LIST, &bytes).map_err(io_error("write", WHAT))
+    }
+
+    /// Where the file that stood at `path` is now, below `kept/`, if the area's directory there is `area`.
+    pub fn location(&self, area: &[u8], path: &TreePath) -> Option<TreePath> {
+        let at = self.tops.partition_point(|(_, top)| top <= path);
+        let (number, top) = self.tops.get(at.checked_sub(1)?)?;
+        let below = path.strip_prefix(top)?;
+        Some(below.in_state(&[area, &super::steps::name_of(*number)]))
+    }
+}
+
+/// The name of a directory below `kept/`, and what it holds.
+pub type KeptArea = (Box<[u8]>, KeptList);
+
+/// All kept areas, newest first, each with its directory's name. One whose list is missing or damaged is left out: it
+/// is of no use as a source, and goes with [`prune`].
+///
+/// # Errors
+/// [`Error::Io`] if the kept area cannot be listed.
+pub fn lists(state: &State) -> Result<Vec<KeptArea>, Error> {
+    let mut lists = Vec::new();
+    for (name, _) in state.kept.names().map_err(io_error("list", "the kept area"))? {
+        if name.starts_with(b"going-") {
+            continue;
+        }
+        let Ok(dir) = state.kept.open_dir(&name) else { continue };
+        let Ok(Some(bytes)) = durable::read(&dir, LIST, limits::MANIFEST_BYTES_MAX) else {
+            continue;
+        };
+        if let Ok(list) = KeptList::decode(&bytes) {
+            lists.push((name, list));
+        }
+    }
+    lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.commit));
+    Ok(lists)
+}
+
+/// Drops all but the newest `keep` kept areas, and the manifests that neither they nor `live` name.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn prune(state: &State, keep: u32, live: Option<ReleaseId>) -> Result<(), Error> {
+    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
+    let kept: Vec<_> = lists(state)?.into_iter().take(keep).collect();
+    for (name, _) in state.kept.names().map_err(io_error("list", "the kept area"))? {
+        if !kept.iter().any(|(kept, _)| *kept == name) {
+            state.drop_kept(&name)?;
+        }
+    }
+    let named: Vec<Vec<u8>> = kept
+        .iter()
+        .filter_map(|(_, list)| list.before)
+        .chain(live)
+        .map(|release| release.to_string().into_bytes())
+        .collect();
+    for (name, _) in state.manifests.names().map_err(io_error("list", "the manifests"))? {
+        if !named.iter().any(|named| **named == *name) {
+            state.manifests.remove_all(&name).map_err(io_error("remove", &name))?;
+        }
+    }
+    Ok(())
+}

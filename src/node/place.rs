@@ -1,0 +1,355 @@
+//! [`Place`]: an open target with its state directory and its lease.
+
+use std::path::{Path, PathBuf};
+
+use super::error::{Error, io_error};
+use crate::model::codec::{Reader, Writer};
+use crate::model::digest::{Digest, Domain};
+use crate::model::path::STATE_DIRECTORY;
+use crate::model::untrusted::Untrusted;
+use crate::os::dir::{Dir, Rename};
+use crate::os::lock::{self, Attempt, Lock};
+use crate::os::root::{self, Missing, Root};
+use crate::os::{durable, host};
+use crate::wire::message::{FailedClass, Open, SourcePlace, Txid};
+
+/// Where an agent may work.
+#[derive(Debug, Clone, Default)]
+pub struct Allowed {
+    /// The home that relative directories start at.
+    pub home: PathBuf,
+    /// The only directories allowed, with what is below them; any if empty.
+    pub restrict: Vec<PathBuf>,
+}
+
+/// An open target.
+#[derive(Debug)]
+pub struct Place {
+    /// The directory that holds the root.
+    pub parent: Dir,
+    /// The root's name there.
+    pub name: Box<[u8]>,
+    /// The root, if it exists.
+    pub root: Option<Dir>,
+    /// Its path with all links resolved.
+    pub real_path: PathBuf,
+    /// The state directory; none where a plan met a node that has no state.
+    pub state: Option<State>,
+}
+
+/// The state directory of a target, under its lease.
+#[derive(Debug)]
+pub struct State {
+    /// The directory.
+    pub dir: Dir,
+    /// `stage/`.
+    pub stage: Dir,
+    /// `kept/`.
+    pub kept: Dir,
+    /// `manifest/`.
+    pub manifests: Dir,
+    _lease: Lock,
+}
+
+impl Place {
+    /// Opens the target that `open` names and takes its lease.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] or [`Error::SameRun`] if it is taken; [`Error::Refused`] if it is outside what is allowed, or its
+    /// state cannot lie on its file system; [`Error::Root`] for the path itself.
+    pub fn open(open: &Open, allowed: &Allowed) -> Result<Self, Error> {
+        let path = allowed.home.join(root::path_from_bytes(&open.directory));
+        let is_made = open.make_path && !open.read_only;
+        let root =
+            allowed.open(&path, if is_made { allowed.missing() } else { Missing::Refuse })?;
+        refuse_overlap(&open.source, &root)?;
+        let mut place = Self {
+            parent: root.parent,
+            name: root.name,
+            root: root.dir,
+            real_path: root.real_path,
+            state: None,
+        };
+        place.state = place.open_state(open, allowed)?;
+        Ok(place)
+    }
+
+    /// The state, which every change needs.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`] if the hub asked for a plan and then for a change.
+    pub fn state(&self) -> Result<&State, Error> {
+        self.state.as_ref().ok_or_else(|| Error::Protocol { what: "a change within a plan".into() })
+    }
+
+    fn open_state(&self, open: &Open, allowed: &Allowed) -> Result<Option<State>, Error> {
+        let Some(dir) = self.state_dir(open, allowed)? else { return Ok(None) };
+        let device = dir.stat_self().map_err(io_error("look at", "the state directory"))?.id.device;
+        let around = self.root.as_ref().unwrap_or(&self.parent);
+        if around.stat_self().map_err(io_error("look at", &self.name))?.id.device != device {
+            return Err(Error::refused(
+                "state-elsewhere",
+                format!("the state directory of {} is on another file system", self.shown()),
+                Some(
+                    "set [storage] state_dir to a directory on the target's own file system".into(),
+                ),
+            ));
+        }
+        if !open.read_only {
+            refuse_network(&dir)?;
+        }
+        let lease = take_lease(&dir, open)?;
+        let sub = |name: &'static str| {
+            durable::private_dir(&dir, name.as_bytes()).map_err(io_error("open", name))
+        };
+        let (stage, kept, manifests) = (sub("stage")?, sub("kept")?, sub("manifest")?);
+        Ok(Some(State { stage, kept, manifests, dir, _lease: lease }))
+    }
+
+    /// The state directory: where the hub says, or inside the root if that is a mount point, or beside the root.
+    fn state_dir(&self, open: &Open, allowed: &Allowed) -> Result<Option<Dir>, Error> {
+        if let Some(path) = &open.state_dir {
+            return self.state_dir_at(path, open.read_only, allowed);
+        }
+        let base = match &self.root {
+            Some(root) if is_mount_point(root, &self.parent)? => root,
+            _ => &self.parent,
+        };
+        if open.read_only {
+            let find = |dir: &Dir, name: &[u8]| dir.find(name).map_err(io_error("look at", name));
+            if find(base, STATE_DIRECTORY)?.is_none() {
+                return Ok(None);
+            }
+            let all = base.open_dir(STATE_DIRECTORY).map_err(io_error("open", STATE_DIRECTORY))?;
+            if find(&all, &self.name)?.is_none() {
+                return Ok(None);
+            }
+        }
+        let all = durable::private_dir(base, STATE_DIRECTORY).map_err(|source| Error::Io {
+            act: "create the state directory beside",
+            what: self.shown(),
+            source,
+        })?;
+        durable::private_dir(&all, &self.name)
+            .map(Some)
+            .map_err(io_error("open the state of", &self.name))
+    }
+
+    /// Below a directory of the operator's choice, states of several targets are told apart by their real paths.
+    fn state_dir_at(
+        &self,
+        path: &str,
+        read_only: bool,
+        allowed: &Allowed,
+    ) -> Result<Option<Dir>, Error> {
+        let real = self.real_path.as_os_str().as_encoded_bytes();
+        let digest = Digest::of(Domain::State, real).short();
+        let path = Path::new(path);
+        if read_only {
+            let all = allowed.open(path, Missing::Refuse)?;
+            let exists = match &all.dir {
+                Some(dir) => {
+                    dir.find(digest.as_bytes()).map_err(io_error("look at", &digest))?.is_some()
+                }
+                None => false,
+            };
+            if !exists {
+                return Ok(None);
+            }
+        }
+        let all = allowed.open(path, allowed.missing())?;
+        let all = durable::private_dir(&all.parent, &all.name)
+            .map_err(io_error("open", all.real_path.as_os_str().as_encoded_bytes()))?;
+        durable::private_dir(&all, digest.as_bytes()).map(Some).map_err(io_error("open", &digest))
+    }
+
+    /// The real path, escaped.
+    pub fn shown(&self) -> String {
+        Untrusted::new(self.real_path.as_os_str().as_encoded_bytes()).to_string()
+    }
+}
+
+impl Allowed {
+    /// Opens `path` if it is allowed; nothing is made outside of what is.
+    fn open(&self, path: &Path, missing: Missing<'_>) -> Result<Root, Error> {
+        let root = match root::open(path, missing) {
+            // What is missing lies outside: it was not made.
+            Err(root::Error::ParentMissing { .. })
+                if matches!(missing, Missing::CreateWithin(_)) =>
+            {
+                return Err(outside(path));
+            }
+            root => root.map_err(Error::Root)?,
+        };
+        self.check(&root.real_path)?;
+        Ok(root)
+    }
+
+    /// What may be made on the way to a directory.
+    fn missing(&self) -> Missing<'_> {
+        if self.restrict.is_empty() {
+            Missing::Create
+        } else {
+            Missing::CreateWithin(&self.restrict)
+        }
+    }
+
+    fn check(&self, real_path: &Path) -> Result<(), Error> {
+        let is_inside = |allowed: &PathBuf| real_path.starts_with(allowed);
+        if self.restrict.is_empty() || self.restrict.iter().any(is_inside) {
+            return Ok(());
+        }
+        Err(outside(real_path))
+    }
+}
+
+fn outside(path: &Path) -> Error {
+    Error::Refused {
+        class: FailedClass::Trust,
+        kind: "restricted",
+        message: format!(
+            "this agent may not work in {}",
+            Untrusted::new(path.as_os_str().as_encoded_bytes())
+        ),
+        hint: Some("add the directory to --restrict in the node's authorized_keys".into()),
+    }
+}
+
+/// A target that is the source, lies inside it, or holds it, would be made of itself (row 34).
+fn refuse_overlap(source: &SourcePlace, root: &Root) -> Result<(), Error> {
+    let Some(source_root) = source.ancestry.last() else { return Ok(()) };
+    if source.boot.is_empty() || source.boot != host::boot_id() {
+        return Ok(());
+    }
+    let target_root = root.dir.as_ref().and_then(|_| root.ancestry.last());
+    let overlaps = root.ancestry.contains(source_root)
+        || target_root.is_some_and(|target| source.ancestry.contains(target));
+    if !overlaps {
+        return Ok(());
+    }
+    Err(Error::Refused {
+        class: FailedClass::Usage,
+        kind: "source-in-target",
+        message: "the target is the source, lies inside it, or holds it".into(),
+        hint: Some("name a target apart from the source".into()),
+    })
+}
+
+fn is_mount_point(root: &Dir, parent: &Dir) -> Result<bool, Error> {
+    let look = |dir: &Dir| dir.stat_self().map_err(io_error("look at", "the target"));
+    let (inside, outside) = (look(root)?, look(parent)?);
+    Ok(inside.is_mount_root || inside.id.device != outside.id.device)
+}
+
+/// Kernel locks and the order of writes are not what they are on a local disk (row 105).
+fn refuse_network(state: &Dir) -> Result<(), Error> {
+    let kind = state.file_system_type().map_err(io_error("look at", "the state directory"))?;
+    if is_network(kind) {
+        return Err(Error::refused(
+            "network-file-system",
+            "the target is on a network file system, where locks and the order of writes cannot be relied on".into(),
+            Some("name a directory on the node's own disk".into()),
+        ));
+    }
+    Ok(())
+}
+
+/// True for the magic number of a file system that is somebody else's disk.
+fn is_network(kind: u64) -> bool {
+    const NFS: u64 = 0x6969;
+    const CIFS: u64 = 0xff53_4d42;
+    const SMB2: u64 = 0xfe53_4d42;
+    const NINE_P: u64 = 0x0102_1997;
+    [NFS, CIFS, SMB2, NINE_P].contains(&kind)
+}
+
+fn take_lease(state: &Dir, open: &Open) -> Result<Lock, Error> {
+    let mut writer = Writer::new();
+    writer.raw(&open.run.0);
+    writer.text(&format!("{}, cluster {}", open.holder, open.cluster));
+    let about = writer.finish();
+    match lock::try_take(state, b"lock", &about).map_err(io_error("lock", "the target"))? {
+        Attempt::Taken(lease) => Ok(lease),
+        Attempt::Held { by } => {
+            let (run, holder) = read_holder(&by).unwrap_or_default();
+            if run == open.run.0 {
+                Err(Error::SameRun { holder })
+            } else {
+                Err(Error::Busy { holder, run: Txid(run) })
+            }
+        }
+    }
+}
+
+fn read_holder(bytes: &[u8]) -> Option<([u8; 16], String)> {
+    let mut reader = Reader::new(bytes, "lock");
+    let run = reader.raw(16).ok()?.try_into().ok()?;
+    let holder = reader.text(4096).ok()?;
+    Some((run, Untrusted::new(holder.as_bytes()).to_string()))
+}
+
+impl State {
+    /// The directory `stage/<txid>/`, made if missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn stage_of(&self, txid: Txid) -> Result<Dir, Error> {
+        let name = txid.to_string();
+        durable::private_dir(&self.stage, name.as_bytes()).map_err(io_error("open", "the stage"))
+    }
+
+    /// The directory `kept/<txid>/`, made if missing.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn kept_of(&self, txid: Txid) -> Result<Dir, Error> {
+        let name = txid.to_string();
+        durable::private_dir(&self.kept, name.as_bytes()).map_err(io_error("open", "the kept area"))
+    }
+
+    /// Removes `stage/<txid>/`, and `kept/<txid>/` if nothing was kept there.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn drop_stage(&self, txid: Txid) -> Result<(), Error> {
+        self.stage.remove_all(txid.to_string().as_bytes()).map_err(io_error("remove", "the stage"))
+    }
+
+    /// Removes `kept/<txid>/`: under a new name first, so that a crash leaves nothing that looks whole.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn drop_kept(&self, name: &[u8]) -> Result<(), Error> {
+        let going = [b"going-", name].concat();
+        if !name.starts_with(b"going-") {
+            match self.kept.rename(name, &self.kept, &going, Rename::Replace) {
+                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                renamed => renamed.map_err(io_error("remove", "a kept release"))?,
+            }
+            return self.kept.remove_all(&going).map_err(io_error("remove", "a kept release"));
+        }
+        self.kept.remove_all(name).map_err(io_error("remove", "a kept release"))
+    }
+}
+
+/// True if this process may take any owner and mode.
+pub fn is_privileged() -> bool {
+    host::is_root()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn fault_105_network_file_systems_are_known_by_their_numbers() {
+        // As linux/magic.h has them: nfs, cifs, smb3, 9p.
+        for network in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997] {
+            assert!(is_network(network), "{network:x}");
+        }
+        // ext4, tmpfs, xfs, btrfs, overlayfs.
+        for local in [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630] {
+            assert!(!is_network(local), "{local:x}");
+        }
+    }
+}

@@ -1,0 +1,156 @@
+//! Recovery: what the journal says was in flight is ended, before anything else happens at a target.
+//!
+//! | journal says | the tree is | recovery |
+//! |---|---|---|
+//! | BEGIN | old | drops the stage |
+//! | PREPARED | old | waits for the decision |
+//! | COMMITTING | old, new, or between | carries the steps out again: new |
+
+use super::error::{Error, io_error};
+use super::journal::{Journal, Phase, Record};
+use super::place::Place;
+use super::steps::{self, Steps};
+use super::{commit, kept};
+use crate::model::digest::Digest;
+use crate::model::manifest::Manifest;
+use crate::os::durable;
+use crate::os::meta::KeepXattrs;
+use crate::wire::message::{FailedClass, Txid};
+
+/// Ends whatever can be ended without being told: a stage is dropped, a commit is carried out.
+///
+/// # Errors
+/// [`Error::State`] for a damaged journal or list of steps; [`Error::Io`]; nothing further may be changed then.
+pub fn recover(place: &mut Place, journal: &mut Journal) -> Result<(), Error> {
+    let in_flight = journal.standing().flight.clone();
+    if let Some(flight) = &in_flight {
+        match flight.phase {
+            Phase::Begun => abort(place, journal, flight.txid)?,
+            Phase::Prepared(_) => {}
+            Phase::Committing(digest) => finish(place, journal, flight.txid, digest)?,
+        }
+    }
+    drop_leftovers(place, journal)
+}
+
+/// Drops a transaction that is not decided.
+///
+/// # Errors
+/// [`Error::Io`], [`Error::State`].
+pub fn abort(place: &Place, journal: &mut Journal, txid: Txid) -> Result<(), Error> {
+    let state = place.state()?;
+    journal.append(&Record::Aborted { txid })?;
+    state.drop_stage(txid)?;
+    state.drop_kept(txid.to_string().as_bytes())
+}
+
+/// Makes a prepared transaction live. Gives how long the tree was between two releases, in microseconds.
+///
+/// # Errors
+/// [`Error::Refused`] of class pending if a step cannot be carried out now: the decision stands in the journal.
+pub fn commit(place: &mut Place, journal: &mut Journal, txid: Txid) -> Result<u64, Error> {
+    let flight = journal.standing().flight.clone().filter(|flight| flight.txid == txid);
+    let Some(Phase::Prepared(digest)) = flight.map(|flight| flight.phase) else {
+        return Err(Error::Protocol { what: "a commit of what is not prepared".into() });
+    };
+    // Read before the journal says COMMITTING: a list that is damaged must not become a promise.
+    let list = read_steps(place, txid, digest)?;
+    journal.append(&Record::Committing { txid })?;
+    go_live(place, journal, txid, &list).map_err(|error| pending(&error))
+}
+
+fn finish(
+    place: &mut Place,
+    journal: &mut Journal,
+    txid: Txid,
+    digest: Digest,
+) -> Result<(), Error> {
+    let list = read_steps(place, txid, digest)?;
+    go_live(place, journal, txid, &list).map(drop).map_err(|error| pending(&error))
+}
+
+fn pending(error: &Error) -> Error {
+    let failed = error.failed();
+    let causes =
+        failed.causes.iter().fold(failed.message, |text, cause| format!("{text}: {cause}"));
+    Error::Refused {
+        class: FailedClass::Pending,
+        kind: "commit-pending",
+        message: format!("the commit could not be completed: {causes}"),
+        hint: failed
+            .hint
+            .or(Some("mend that and push again: the commit goes on where it stopped".into())),
+    }
+}
+
+fn read_steps(place: &Place, txid: Txid, digest: Digest) -> Result<Steps, Error> {
+    let stage = place.state()?.stage_of(txid)?;
+    let bytes = durable::read(&stage, steps::NAME, steps::BYTES_MAX)
+        .map_err(io_error("read", "the list of steps"))?
+        .unwrap_or_default();
+    let damaged =
+        |source| Error::State { what: "the list of steps of a prepared commit".into(), source };
+    Steps::decode(&bytes, digest).map_err(damaged)
+}
+
+fn go_live(
+    place: &mut Place,
+    journal: &mut Journal,
+    txid: Txid,
+    list: &Steps,
+) -> Result<u64, Error> {
+    let state = place.state()?;
+    let (stage, kept) = (state.stage_of(txid)?, state.kept_of(txid)?);
+    let keep_xattrs = load_manifest(place, list.after)
+        .map_or_else(KeepXattrs::default, |manifest| keep_xattrs(&manifest));
+    let (start, end) = commit::carry_out(place, list, &stage, &kept, keep_xattrs)?;
+    journal.append(&Record::Committed { txid })?;
+    let window = end.saturating_duration_since(start).as_micros();
+    Ok(u64::try_from(window).unwrap_or(u64::MAX))
+}
+
+/// Which extended attributes the release keeps on this node.
+pub fn keep_xattrs(manifest: &Manifest) -> KeepXattrs {
+    let capture = manifest.header().capture;
+    KeepXattrs {
+        user: capture.xattrs,
+        privileged: capture.xattrs && super::place::is_privileged(),
+        acls: capture.acls,
+    }
+}
+
+/// The stored manifest of `release`; `None` if it is not there, or damaged.
+pub fn load_manifest(place: &Place, release: Digest) -> Option<Manifest> {
+    let state = place.state.as_ref()?;
+    let name = release.to_string();
+    let limit = crate::model::limits::MANIFEST_BYTES_MAX;
+    let bytes = durable::read(&state.manifests, name.as_bytes(), limit).ok()??;
+    Manifest::from_bytes(bytes).ok().filter(|manifest| manifest.id() == release)
+}
+
+/// Removes what no transaction in flight owns (row 90).
+fn drop_leftovers(place: &Place, journal: &Journal) -> Result<(), Error> {
+    let state = place.state()?;
+    let flight = journal.standing().flight.as_ref().map(|flight| flight.txid.to_string());
+    for (name, _) in state.stage.names().map_err(io_error("list", "the stage"))? {
+        if flight.as_ref().is_none_or(|flight| *flight.as_bytes() != *name) {
+            state.stage.remove_all(&name).map_err(io_error("remove", &name))?;
+        }
+    }
+    for (name, _) in state.kept.names().map_err(io_error("list", "the kept area"))? {
+        if name.starts_with(b"going-") {
+            state.drop_kept(&name)?;
+        }
+    }
+    Ok(())
+}
+
+/// Bounds what is kept.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn tidy(place: &Place, journal: &Journal, keep_releases: u32) -> Result<(), Error> {
+    let state = place.state()?;
+    drop_leftovers(place, journal)?;
+    kept::prune(state, keep_releases, journal.standing().release)
+}

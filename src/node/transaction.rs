@@ -1,0 +1,199 @@
+//! One transaction on a node: stage, prepare, and then what the hub decides. The order of writes is in `docs/safety.md`.
+
+use super::agent::{Hub, unexpected};
+use super::content::LocalReader;
+use super::error::{Error, io_error};
+use super::journal::{Journal, Record};
+use super::kept::KeptList;
+use super::offer::{self, Offered};
+use super::place::Place;
+use super::stage::{self, ChunkStream, Input};
+use super::steps::{self, Steps};
+use super::{after, commit, prepare, recover};
+use crate::model::digest::Digest;
+use crate::model::entry::Chunk;
+use crate::model::limits;
+use crate::model::manifest::Manifest;
+use crate::model::want::{Batches, Wanted};
+use crate::os::dir::Dir;
+use crate::os::durable;
+use crate::wire::message::{FailedClass, Stage, ToAgent, ToHub, Txid};
+
+/// A transaction at a target.
+#[derive(Debug)]
+pub struct Transaction<'a> {
+    /// Who decides.
+    pub hub: &'a Hub,
+    /// The target.
+    pub place: &'a mut Place,
+    /// Its journal.
+    pub journal: &'a mut Journal,
+    /// What was asked for.
+    pub stage: Stage,
+}
+
+impl Transaction<'_> {
+    /// Stages what was `offered`, says that it is prepared, and does what the hub decides.
+    ///
+    /// # Errors
+    /// Before the decision: the stage was dropped and nothing changed, unless the journal could not be written. After
+    /// it: [`Error::Refused`] of class pending, or a change by somebody else that showed in the last check.
+    pub fn run(mut self, mut offered: Offered) -> Result<(), Error> {
+        let txid = self.stage.txid;
+        if let Some(error) = &offered.refusal {
+            return Err(offer::refused(error));
+        }
+        if self.stage.fence < self.journal.standing().fence {
+            return Err(Error::Refused {
+                class: FailedClass::Busy,
+                kind: "stale-fence",
+                message: "a newer run has been here since".into(),
+                hint: Some("run again".into()),
+            });
+        }
+        let release = offered.manifest.id();
+        self.journal.append(&Record::Begin { txid, fence: self.stage.fence, release })?;
+        if let Err(error) = self.prepare(&mut offered) {
+            return match recover::abort(self.place, self.journal, txid) {
+                Ok(()) => Err(error),
+                Err(worse) => Err(worse),
+            };
+        }
+        self.hub.send(&ToHub::Prepared)?;
+        self.await_decision(txid, &offered)
+    }
+
+    fn prepare(&mut self, offered: &mut Offered) -> Result<(), Error> {
+        let txid = self.stage.txid;
+        let state = self.place.state()?;
+        let (stage_dir, kept_dir) = (state.stage_of(txid)?, state.kept_of(txid)?);
+        let mut sources = std::mem::take(&mut offered.sources);
+        let wanted = std::mem::take(&mut sources.wanted);
+        let mut wire = Wire::new(self.hub, &offered.manifest, &wanted);
+        let input = Input {
+            sources: &mut sources,
+            local: LocalReader::new(self.place.root.as_ref(), &state.kept, &stage_dir),
+            wire: &mut wire,
+            first_names: std::collections::HashMap::new(),
+            hard_links: offered.manifest.header().capture.hard_links,
+        };
+        let staged =
+            stage::write(&stage_dir, &offered.plan, &offered.manifest, input, &offered.options)?;
+        wire.finish()?;
+        let Offered { plan, manifest, inspection, options, .. } = offered;
+        stage::try_metadata(&stage_dir, plan, manifest, &inspection.found, options)?;
+        commit::check_movable(self.place, plan, &inspection.found, &stage_dir)?;
+        let standing = self.journal.standing();
+        let (steps, kept) = prepare::steps(
+            standing.release,
+            &offered.plan,
+            &offered.manifest,
+            &offered.inspection,
+            (&staged, &offered.options, offered.missing_parents.clone()),
+        );
+        let list =
+            KeptList::new(standing.release, standing.commits, kept, &offered.inspection.found);
+        list.write(&kept_dir)?;
+        let digest = write_steps(&stage_dir, &steps)?;
+        let name = offered.manifest.id().to_string();
+        durable::replace_lazily(&state.manifests, name.as_bytes(), offered.manifest.as_bytes())
+            .map_err(io_error("write", "the manifest"))?;
+        // One barrier for all of it: files, their directories, the lists.
+        stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))?;
+        self.journal.append(&Record::Prepared { txid, steps: digest })
+    }
+
+    fn await_decision(&mut self, txid: Txid, offered: &Offered) -> Result<(), Error> {
+        match self.hub.receive()?.message {
+            ToAgent::Commit { txid: decided } if decided == txid => {
+                let window_us = recover::commit(self.place, self.journal, txid)?;
+                let index = after::check(self.place, offered)?;
+                self.hub.send(&ToHub::Committed { window_us })?;
+                after::remember(self.place, &index);
+                recover::tidy(self.place, self.journal, self.stage.keep_releases)
+            }
+            ToAgent::Abort => {
+                recover::abort(self.place, self.journal, txid)?;
+                self.hub.send(&ToHub::Aborted)
+            }
+            other => Err(unexpected(&other)),
+        }
+    }
+}
+
+fn write_steps(stage: &Dir, steps: &Steps) -> Result<Digest, Error> {
+    let bytes = steps.encode();
+    durable::replace_lazily(stage, steps::NAME, &bytes)
+        .map_err(io_error("write", "the list of steps"))?;
+    Ok(Steps::digest(&bytes))
+}
+
+/// The wanted chunks as they come from the hub, batch by batch.
+struct Wire<'a> {
+    hub: &'a Hub,
+    batches: Batches<'a>,
+    /// The raw bytes of the batch at hand, and how many of them were given out.
+    batch: Vec<u8>,
+    given: usize,
+}
+
+impl<'a> Wire<'a> {
+    fn new(hub: &'a Hub, manifest: &'a Manifest, wanted: &'a Wanted) -> Self {
+        Self { hub, batches: Batches::new(manifest, wanted), batch: Vec::new(), given: 0 }
+    }
+
+    fn next_batch(&mut self) -> Result<(), Error> {
+        let broken = |what: &str| Error::Protocol { what: what.to_owned() };
+        let expected =
+            self.batches.next().ok_or_else(|| broken("more chunks are used than wanted"))?;
+        let received = self.hub.receive()?;
+        let ToAgent::Batch { is_compressed } = received.message else {
+            return Err(match received.message {
+                ToAgent::Abort => Error::HubGone,
+                other => unexpected(&other),
+            });
+        };
+        if expected.raw_bytes > limits::FRAME_BYTES_MAX {
+            return Err(broken("a batch is longer than any may be"));
+        }
+        self.batch = if is_compressed {
+            zstd::bulk::decompress(&received.bulk, expected.raw_bytes)
+                .map_err(|_error| broken("a batch cannot be decompressed"))?
+        } else {
+            received.bulk
+        };
+        self.given = 0;
+        if self.batch.len() == expected.raw_bytes {
+            Ok(())
+        } else {
+            Err(broken("a batch has another length"))
+        }
+    }
+
+    /// Checks that the hub sent what was wanted and no more.
+    fn finish(mut self) -> Result<(), Error> {
+        let is_whole = self.given == self.batch.len() && self.batches.next().is_none();
+        if is_whole {
+            Ok(())
+        } else {
+            Err(Error::Protocol { what: "chunks were sent that nothing uses".into() })
+        }
+    }
+}
+
+impl ChunkStream for Wire<'_> {
+    fn next(&mut self, chunk: &Chunk, into: &mut Vec<u8>) -> Result<(), Error> {
+        if self.given == self.batch.len() {
+            self.next_batch()?;
+        }
+        let end = self.given.saturating_add(chunk.bytes as usize);
+        let bytes = self
+            .batch
+            .get(self.given..end)
+            .ok_or_else(|| Error::Protocol { what: "a chunk crosses its batch".into() })?;
+        into.clear();
+        into.extend_from_slice(bytes);
+        self.given = end;
+        Ok(())
+    }
+}
