@@ -9,3 +9,4 @@ pub mod os;
 pub mod scan;
 pub mod source;
 pub mod node;
+pub mod link;

@@ -8,7 +8,12 @@
 )]
 
 mod prerequisite;
+mod ssh_server;
 
+mod link_network;
+mod link_reuse;
+mod link_start;
+mod link_trust;
 mod source_faults;
 mod source_names;
 mod source_tree;
