@@ -10,3 +10,4 @@ pub mod scan;
 pub mod source;
 pub mod node;
 pub mod link;
+pub mod hub;

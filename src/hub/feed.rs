@@ -1,0 +1,51 @@
+//! What a node lacks, on its way to it: the manifest, then the chunks.
+
+use std::sync::Arc;
+
+use super::channel::Sender;
+use super::ended::Ended;
+use super::fleet::Shared;
+use super::outcome::{Event, Failure};
+use crate::model::manifest::ReleaseId;
+use crate::model::want::{Batches, Wanted};
+use crate::wire::message::{ManifestPart, ToAgent};
+
+/// Sends the manifest, as a delta from `base` if the hub knows it.
+pub(super) async fn manifest(
+    shared: &Arc<Shared>,
+    sender: &Sender,
+    base: Option<ReleaseId>,
+) -> Result<(), Ended> {
+    let made = shared.manifest_parts(base).await;
+    let parts = made.map_err(|error| Ended::Failed(Failure::from(&error)))?;
+    for (at, (raw_bytes, bytes)) in parts.parts.iter().enumerate() {
+        let part = ManifestPart {
+            base: parts.base,
+            raw_bytes: *raw_bytes,
+            is_last: at + 1 == parts.parts.len(),
+        };
+        sender.send(&ToAgent::Manifest(part), Arc::clone(bytes)).await?;
+    }
+    Ok(())
+}
+
+/// Sends every wanted chunk.
+pub(super) async fn chunks(
+    shared: &Arc<Shared>,
+    node: usize,
+    wanted: &Wanted,
+    sender: Sender,
+) -> Result<(), Ended> {
+    let batches = || Batches::new(&shared.manifest, wanted);
+    let bytes = batches().map(|batch| batch.raw_bytes as u64).sum();
+    shared.monitor.event(Event::Lacks { node, bytes });
+    for batch in batches() {
+        let encoded = shared.encoder.encode(batch).await;
+        let encoded = encoded.map_err(|error| Ended::Failed(Failure::from(&error)))?;
+        shared.throttle.pass(encoded.bytes.len()).await;
+        let message = ToAgent::Batch { is_compressed: encoded.is_compressed };
+        sender.send(&message, encoded.bytes).await?;
+        shared.monitor.event(Event::Sent { node, bytes: encoded.raw_bytes as u64 });
+    }
+    Ok(())
+}

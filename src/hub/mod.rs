@@ -1,0 +1,311 @@
+//! One run: guards, one session per node, the decision, the outcome. Never prints.
+//!
+//! ```text
+//! run ─▶ lock ─▶ source ─▶ guards ─▶ fleet ─▶ verdict
+//!                                      └ session per node ─ channel ─ link ═══ agent
+//! ```
+//! Start at [`run`], then `fleet`.
+
+pub mod outcome;
+pub mod options;
+pub mod stop;
+pub mod state;
+pub mod channel;
+pub mod encoder;
+mod failure;
+mod ended;
+mod throttle;
+mod feed;
+mod session;
+mod fleet;
+pub mod verdict;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use tokio::sync::Semaphore;
+
+use crate::os::clock::{self, Deadline};
+use crate::os::host;
+use crate::os::root::{self, Missing};
+use crate::scan::Progress;
+use crate::scan::index::Index;
+use crate::source::{self, Source};
+use crate::wire::message::{SourcePlace, Txid};
+use encoder::Encoder;
+use fleet::{FleetOutcome, Shared};
+use options::{Mode, RunOptions};
+use outcome::{Event, Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
+use state::{Standing, State};
+use stop::{Stop, Urgency};
+use throttle::Throttle;
+
+/// How often a run looks whether it should stop while it reads the source.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Carries out one run to its end.
+///
+/// Guarantees: returns within `options.deadline` and a little, whatever a node, a network or the source's disk does;
+/// nothing is contacted before the source was read and the guards on it passed; no live tree changes before the
+/// decision is durable; [`Verdict::Done`] means that every listed node is verified at the release.
+pub fn run(options: &RunOptions, monitor: &Arc<dyn Monitor>, stop: &Stop) -> RunOutcome {
+    let started = clock::now();
+    let mut outcome = RunOutcome {
+        verdict: Verdict::Fail,
+        release: None,
+        nodes: Vec::new(),
+        notes: Vec::new(),
+        failure: None,
+        duration: Duration::ZERO,
+        commit_window: None,
+    };
+    match prepare_and_run(options, monitor, stop, &mut outcome) {
+        Ok(fleet) => {
+            outcome.verdict = verdict::of(options.mode, &fleet.nodes, fleet.stopped.as_ref());
+            outcome.nodes = fleet.nodes;
+            outcome.failure = fleet.stopped;
+            outcome.commit_window = fleet.commit_window;
+        }
+        Err(failure) => {
+            outcome.verdict = failure.verdict;
+            outcome.failure = Some(failure);
+        }
+    }
+    outcome.duration = started.elapsed();
+    outcome
+}
+
+fn prepare_and_run(
+    options: &RunOptions,
+    monitor: &Arc<dyn Monitor>,
+    stop: &Stop,
+    outcome: &mut RunOutcome,
+) -> Result<FleetOutcome, Failure> {
+    let deadline = Deadline::after(options.deadline);
+    let state = take_lock(options, stop)?;
+    let mut standing = state.standing().map_err(|error| Failure::from(&error))?;
+    let read = read_source(options, &state, monitor, stop, deadline)?;
+    let file_system = (read.identity.file_system_type, read.identity.file_system);
+    let is_mount = is_mount_root(&read)?;
+    guard_source_change(options, &standing, file_system, is_mount)?;
+    outcome.release = Some(read.manifest.id());
+    outcome.notes.extend(read.notes.iter().map(ToString::to_string));
+    monitor.event(Event::Scanned {
+        release: read.manifest.id(),
+        entries: read.entries,
+        bytes: read.bytes,
+    });
+    if read.files_read > 0 {
+        state.save_index(&read.index).map_err(|error| Failure::from(&error))?;
+    }
+    let shared = share(options, monitor, state, standing.fence, read)?;
+    let fleet = in_runtime(&shared, stop, deadline)?;
+    if options.mode == Mode::Push {
+        standing.fence = fleet.fence;
+        let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
+        if at_release || fleet.commit_window.is_some() {
+            standing.release = Some(shared.manifest.id());
+            standing.file_system = Some(file_system);
+            standing.was_mount_root = is_mount;
+            // A delta that cannot start from here costs bytes, nothing else.
+            if shared.state.save_manifest(&shared.manifest).is_err() {}
+        }
+        remember(&shared.state, &standing)?;
+    }
+    Ok(fleet)
+}
+
+fn remember(state: &State, standing: &Standing) -> Result<(), Failure> {
+    let before = state.standing().map_err(|error| Failure::from(&error))?;
+    if before == *standing {
+        return Ok(());
+    }
+    state.save_standing(standing).map_err(|error| Failure::from(&error))
+}
+
+fn is_mount_root(source: &Source) -> Result<bool, Failure> {
+    let stat = source.root.stat_self();
+    stat.map(|stat| stat.is_mount_root)
+        .map_err(|error| Failure::of(Verdict::Fail, "source-unreadable", &error, None))
+}
+
+fn take_lock(options: &RunOptions, stop: &Stop) -> Result<State, Failure> {
+    let about = format!("process {} on {}", host::process_id(), host::name());
+    let give_up = Deadline::after(options.lock_timeout);
+    loop {
+        match State::open(&options.state_dir, &about) {
+            Err(state::Error::Busy { .. })
+                if !give_up.is_over() && stop.current().urgency == Urgency::None =>
+            {
+                thread::park_timeout(GLANCE.min(give_up.left()));
+            }
+            opened => return opened.map_err(|error| Failure::from(&error)),
+        }
+    }
+}
+
+/// Reads the source in a thread of its own, which is left behind if a dead mount holds it (row 8).
+fn read_source(
+    options: &RunOptions,
+    state: &State,
+    monitor: &Arc<dyn Monitor>,
+    stop: &Stop,
+    deadline: Deadline,
+) -> Result<Source, Failure> {
+    let source_options = options.source.clone();
+    let flag = Arc::new(AtomicBool::new(false));
+    let progress = Arc::new(Progress::default());
+    let (opened_of, opened) = mpsc::channel();
+    let (index_of, index) = mpsc::channel();
+    let (read_of, read) = mpsc::channel();
+    let (thread_flag, thread_progress) = (Arc::clone(&flag), Arc::clone(&progress));
+    let reader = thread::Builder::new().name("source".into()).spawn(move || {
+        let identity = source::open(&source_options.root).map(|(_, _, identity)| identity);
+        if opened_of.send(identity).is_err() {
+            return;
+        }
+        let Ok(index) = index.recv() else { return };
+        let source = source::read(&source_options, &index, &thread_progress, &thread_flag);
+        drop(read_of.send(source));
+    });
+    reader.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
+    let wait = Wait { monitor, stop, deadline, flag: &flag, progress: &progress };
+    let identity = wait.receive(&opened)?.map_err(|error| Failure::from(&error))?;
+    let known = if options.force {
+        Index::empty()
+    } else {
+        state.index(identity.root).map_err(|error| Failure::from(&error))?
+    };
+    drop(index_of.send(known));
+    wait.receive(&read)?.map_err(|error| Failure::from(&error))
+}
+
+/// Waits for a thread that reads the source.
+struct Wait<'a> {
+    monitor: &'a Arc<dyn Monitor>,
+    stop: &'a Stop,
+    deadline: Deadline,
+    flag: &'a AtomicBool,
+    progress: &'a Progress,
+}
+
+impl Wait<'_> {
+    fn receive<T>(&self, from: &mpsc::Receiver<T>) -> Result<T, Failure> {
+        loop {
+            match from.recv_timeout(GLANCE.min(self.deadline.left())) {
+                Ok(value) => return Ok(value),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let message = "the thread that reads the source ended";
+                    return Err(Failure::said(Verdict::Fail, "threads", message, None));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            let entries = self.progress.entries.load(Ordering::Relaxed);
+            self.monitor.event(Event::Scanning { entries });
+            let wish = self.stop.current();
+            if wish.urgency > Urgency::None {
+                self.flag.store(true, Ordering::Relaxed);
+                let verdict = Verdict::Interrupted { by_terminal: wish.by_terminal };
+                return Err(Failure::said(verdict, "interrupted", "the run was interrupted", None));
+            }
+            if self.deadline.is_over() {
+                self.flag.store(true, Ordering::Relaxed);
+                let message = "the source could not be read before the run's deadline";
+                let hint =
+                    Some("is it on a mount that does not answer? --deadline bounds the whole run");
+                return Err(Failure::said(Verdict::Fail, "source-hangs", message, hint));
+            }
+        }
+    }
+}
+
+/// A source that was a mount point and is none, or is on quite another file system, is most likely not mounted.
+fn guard_source_change(
+    options: &RunOptions,
+    standing: &Standing,
+    file_system: (u64, u64),
+    is_mount: bool,
+) -> Result<(), Failure> {
+    let is_other = standing
+        .file_system
+        .is_some_and(|before| before.0 != file_system.0 && before.1 != file_system.1);
+    let is_unmounted = standing.was_mount_root && !is_mount;
+    if options.guard.accept_source_change || !(is_other || is_unmounted) {
+        return Ok(());
+    }
+    let message = if is_unmounted {
+        "the source was a mount point at the last release, and is none now"
+    } else {
+        "the source is on another file system than at the last release"
+    };
+    let hint = "is the source mounted? if the move is meant, give --accept-source-change";
+    Err(Failure::said(Verdict::Guard, "source-changed", message, Some(hint)))
+}
+
+fn share(
+    options: &RunOptions,
+    monitor: &Arc<dyn Monitor>,
+    state: State,
+    fence: u64,
+    read: Source,
+) -> Result<Arc<Shared>, Failure> {
+    let failed = |error: std::io::Error| Failure::of(Verdict::Fail, "hub", &error, None);
+    let id = || host::random_id().map(Txid).map_err(failed);
+    let real =
+        root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
+    let name = options.state_dir.file_name().unwrap_or_default();
+    let run = id()?;
+    Ok(Arc::new(Shared {
+        cluster: name.to_string_lossy().into_owned(),
+        source_place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
+        encoder: Arc::new(Encoder::new(&read.root).map_err(failed)?),
+        manifest: Arc::new(read.manifest),
+        decisions: state.decisions().map_err(|error| Failure::from(&error))?,
+        runs_before: state.begin(run).map_err(|error| Failure::from(&error))?,
+        state,
+        run,
+        txid: id()?,
+        fence: fence.saturating_add(1),
+        monitor: Arc::clone(monitor),
+        throttle: Throttle::new(options.bytes_per_second_max),
+        slots: Arc::new(Semaphore::new(options.parallel.max(1))),
+        parts: tokio::sync::Mutex::default(),
+        options: options.clone(),
+    }))
+}
+
+fn in_runtime(
+    shared: &Arc<Shared>,
+    stop: &Stop,
+    deadline: Deadline,
+) -> Result<FleetOutcome, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
+    let outcome = runtime.block_on(fleet::run(shared, stop, deadline));
+    // A thread stuck in a dead mount must not hold the program.
+    runtime.shutdown_background();
+    Ok(outcome)
+}
+
+impl NodeOutcome {
+    /// The outcome of a node of which nothing is known yet.
+    pub fn unknown(target: crate::model::target::Target) -> Self {
+        Self {
+            target,
+            state: outcome::NodeState::Failed,
+            release: None,
+            counts: outcome::Counts::default(),
+            bytes_sent: 0,
+            bytes_received: 0,
+            duration: Duration::ZERO,
+            changes: Vec::new(),
+            notes: Vec::new(),
+            failure: None,
+        }
+    }
+}

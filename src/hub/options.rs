@@ -1,0 +1,92 @@
+//! What a run is told, checked by whoever made it.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::link::LinkOptions;
+pub use crate::model::plan::MaxDelete;
+use crate::model::target::Target;
+use crate::source;
+
+/// A run's options: plain data, every field validated.
+#[derive(Debug, Clone)]
+pub struct RunOptions {
+    /// What is to be deployed.
+    pub source: source::Options,
+    /// The listed nodes, no two the same.
+    pub targets: Vec<Target>,
+    /// The hub's state directory of this cluster (`$XDG_STATE_HOME/depsync/<cluster>`).
+    pub state_dir: PathBuf,
+    /// How nodes are reached.
+    pub link: LinkOptions,
+    /// What stops a run before any node changes.
+    pub guard: GuardOptions,
+    /// How a node carries out its part.
+    pub node: NodeOptions,
+    /// Which nodes must be prepared before any commits.
+    pub require: Require,
+    /// Nodes worked on at once, at least 1.
+    pub parallel: usize,
+    /// The longest a node may be silent.
+    pub timeout: Duration,
+    /// The longest the whole run may take.
+    pub deadline: Duration,
+    /// How long to wait for another run's lock.
+    pub lock_timeout: Duration,
+    /// Bytes a second to all nodes together, if bounded.
+    pub bytes_per_second_max: Option<u64>,
+    /// Whether nodes change or only say what would.
+    pub mode: Mode,
+    /// Whether each node lists the paths of its plan.
+    pub list_changes: bool,
+    /// Whether every file is read again, here and on the nodes, whatever the indexes say (`--force`).
+    pub force: bool,
+    /// The operator's words for the history.
+    pub message: Option<String>,
+}
+
+/// Whether nodes change.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Make every node identical to the source.
+    Push,
+    /// Say what a push would change.
+    Plan,
+}
+
+/// Which nodes must be prepared before any commits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Require {
+    /// Every node that can be reached, and at least one.
+    Reachable,
+    /// Every listed node.
+    All,
+    /// At least so many.
+    Count(usize),
+    /// At least so many of a hundred, rounded up.
+    Percent(u8),
+}
+
+/// What stops a run before any node changes.
+#[derive(Debug, Clone)]
+pub struct GuardOptions {
+    /// The most that may go from a node.
+    pub max_delete: MaxDelete,
+    /// Another file system under the source is meant.
+    pub accept_source_change: bool,
+    /// Share of a node's file system that must stay free, in percent.
+    pub min_free_percent: u8,
+}
+
+/// How a node carries out its part.
+#[derive(Debug, Clone)]
+pub struct NodeOptions {
+    /// Keep what the release does not have.
+    pub no_delete: bool,
+    /// Create missing parents of the target.
+    pub make_path: bool,
+    /// Where nodes keep their state, if not beside the target.
+    pub state_dir: Option<String>,
+    /// How many releases' replaced files are kept for a rollback.
+    pub keep_releases: u32,
+}
