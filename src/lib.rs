@@ -11,3 +11,5 @@ pub mod source;
 pub mod node;
 pub mod link;
 pub mod hub;
+pub mod report;
+pub mod config;
