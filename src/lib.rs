@@ -13,3 +13,4 @@ pub mod link;
 pub mod hub;
 pub mod report;
 pub mod config;
+pub mod cli;

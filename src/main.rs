@@ -1,3 +1,9 @@
-//! The program.
+//! The program. All of it is in the library, for the tests to reach.
 
-fn main() {}
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    depsync::cli::main(&arguments)
+}

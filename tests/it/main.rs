@@ -10,6 +10,10 @@
 mod prerequisite;
 mod ssh_server;
 
+mod cli_bench;
+mod cli_config;
+mod cli_output;
+mod cli_usage;
 mod link_network;
 mod link_reuse;
 mod link_start;

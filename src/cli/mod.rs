@@ -1,0 +1,75 @@
+//! The command line: arguments in, exit code out, and all printing in between. Holds no logic of a run.
+//!
+//! Start at [`main`]; one file for each command.
+
+mod agent;
+mod args;
+mod console;
+mod environment;
+mod generate;
+mod init;
+mod push;
+mod settings;
+mod signals;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::FromArgMatches as _;
+
+use crate::hub::options::Mode;
+use crate::hub::outcome::{Failure, Verdict};
+use crate::os::process;
+
+use args::{Cli, Command};
+use console::Console;
+
+/// Runs the program with its arguments, the first of which is its name, and gives the exit code.
+///
+/// The codes are those of the reference: 64 for usage, whatever the parser of arguments would say.
+pub fn main(arguments: &[OsString]) -> ExitCode {
+    process::harden();
+    process::raise_open_files();
+    signals::survive_file_size_limit();
+    let parsed = args::command()
+        .try_get_matches_from(arguments)
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
+        Ok(parsed) => parsed,
+        Err(error) => return refuse_usage(&error),
+    };
+    let details = matches.subcommand().map(|(_, details)| details);
+    let code = match cli.command {
+        Command::Push(push) => {
+            let mode = if push.dry_run { Mode::Plan } else { Mode::Push };
+            push::run(&push.run, details, mode, arguments)
+        }
+        Command::Plan(run) => push::run(&run, details, Mode::Plan, arguments),
+        Command::Init(init) => init::run(&init),
+        Command::Completions { shell } => generate::completions(shell),
+        Command::Agent(options) => agent::serve(&options),
+        Command::Generate { what } => generate::run(&what),
+    };
+    ExitCode::from(code)
+}
+
+/// Prints what the parser of arguments has to say: help and version with 0, a mistake with 64.
+fn refuse_usage(error: &clap::Error) -> ExitCode {
+    let is_mistake = error.use_stderr();
+    let written = error.print();
+    if is_mistake {
+        return ExitCode::from(Verdict::Usage.exit_code());
+    }
+    ExitCode::from(console::Written::of(written).exit_code(Verdict::Done.exit_code()))
+}
+
+/// Prints why there is no run at all, and gives its exit code.
+fn refuse(console: Console, failure: &Failure) -> u8 {
+    console.failure(failure);
+    failure.verdict.exit_code()
+}
+
+/// A mistake of usage that is not the configuration's.
+fn usage(message: impl Into<String>, causes: Vec<String>, hint: Option<String>) -> Failure {
+    Failure { verdict: Verdict::Usage, kind: "usage".into(), message: message.into(), causes, hint }
+}

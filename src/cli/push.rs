@@ -1,0 +1,161 @@
+//! `depsync push` and `depsync plan`.
+
+use std::ffi::OsString;
+use std::os::unix::ffi::OsStrExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use clap::ArgMatches;
+
+use super::args::RunArgs;
+use super::console::{Console, Screen, Written};
+use super::{environment, settings, signals};
+use crate::config::{self, Resolved, Settings};
+use crate::hub;
+use crate::hub::options::{Mode, RunOptions};
+use crate::hub::outcome::{Failure, Monitor, RunOutcome};
+use crate::hub::stop::Stop;
+use crate::model::target::Target;
+use crate::os::log_file::LogFile;
+use crate::os::operator_file;
+use crate::report::{human, json, log};
+
+/// The configuration that is read without being named.
+const CONFIG_FILE: &str = "depsync.toml";
+
+/// Runs a push or a plan and reports it; gives the exit code.
+pub(super) fn run(
+    arguments: &RunArgs,
+    matches: Option<&ArgMatches>,
+    mode: Mode,
+    words: &[OsString],
+) -> u8 {
+    let console = Console::new(arguments.output.color, arguments.output.verbose);
+    let Prepared { log_file, resolved } = prepare(arguments, matches, mode);
+    let log = log_file.as_deref().map(LogFile::new);
+    let write_log = |lines: &[String]| match log.as_ref().map(|log| log.append(lines)) {
+        Some(Err(error)) => {
+            console.warn(&format!("the log could not be written: {error}"));
+            Written::Lost
+        }
+        _ => Written::Fine,
+    };
+    let cluster = resolved.as_ref().map_or("-", |resolved| &resolved.cluster);
+    let message = resolved.as_ref().ok().and_then(|resolved| resolved.run.message.as_deref());
+    let words = words.iter().map(|word| word.as_bytes());
+    let started = write_log(&[log::start(cluster, message, words)]);
+    let outcome = match resolved {
+        Ok(resolved) => follow(&resolved.run, console, arguments.output.quiet),
+        Err(failure) => stopped(failure),
+    };
+    let code = outcome.verdict.exit_code();
+    let ended = write_log(&log::end(&outcome, code));
+    let code = started.and(ended).exit_code(code);
+    report(console, arguments, &outcome, mode, code).exit_code(code)
+}
+
+/// Runs, with signals heard and progress shown.
+fn follow(options: &RunOptions, console: Console, is_quiet: bool) -> RunOutcome {
+    let stop = Stop::new();
+    signals::listen(stop.clone(), console);
+    let screen = Screen::start(options.targets.iter().map(short_name), is_quiet);
+    let monitor: Arc<dyn Monitor> = Arc::<Screen>::clone(&screen);
+    let outcome = hub::run(options, &monitor, &stop);
+    screen.finish();
+    outcome
+}
+
+/// What a node is called on the line of progress: its host, or its directory if it is local.
+fn short_name(target: &Target) -> String {
+    match target {
+        Target::Ssh(ssh) => ssh.host.as_str().to_owned(),
+        Target::Local(_) => target.to_string(),
+    }
+}
+
+/// What is known before a run starts.
+struct Prepared {
+    /// The log, as far as the settings could be read: a run that is refused is logged as well.
+    log_file: Option<PathBuf>,
+    resolved: Result<Resolved, Failure>,
+}
+
+fn prepare(arguments: &RunArgs, matches: Option<&ArgMatches>, mode: Mode) -> Prepared {
+    let environment = match environment::read() {
+        Ok(environment) => environment,
+        Err(failure) => return Prepared { log_file: None, resolved: Err(failure) },
+    };
+    let here = &environment.working_directory;
+    match merge(arguments, matches, here) {
+        Ok(settings) => {
+            let log_file = settings.log_file.clone();
+            let mut resolved =
+                config::resolve(settings, &environment, mode).map_err(|error| error.failure());
+            if let Ok(resolved) = &mut resolved {
+                resolved.run.list_changes |= arguments.output.verbose;
+            }
+            Prepared { log_file, resolved }
+        }
+        Err(failure) => {
+            let log_file = arguments.output.log_file.as_ref().map(|path| here.join(path));
+            Prepared { log_file, resolved: Err(failure) }
+        }
+    }
+}
+
+/// Flags and environment over the configuration, if there is one.
+fn merge(
+    arguments: &RunArgs,
+    matches: Option<&ArgMatches>,
+    here: &Path,
+) -> Result<Settings, Failure> {
+    let flags = settings::of_arguments(arguments, matches, here)?;
+    let default =
+        || Some(PathBuf::from(CONFIG_FILE)).filter(|path| operator_file::exists(&here.join(path)));
+    match arguments.cluster.config.clone().or_else(default) {
+        Some(path) => {
+            let file = config::read_file(&here.join(path)).map_err(|error| error.failure())?;
+            Ok(flags.over(file))
+        }
+        None => Ok(flags),
+    }
+}
+
+/// The outcome of a run that did not get to any node.
+fn stopped(failure: Failure) -> RunOutcome {
+    RunOutcome {
+        verdict: failure.verdict,
+        release: None,
+        nodes: Vec::new(),
+        notes: Vec::new(),
+        failure: Some(failure),
+        duration: Duration::ZERO,
+        commit_window: None,
+    }
+}
+
+/// Prints the outcome: results on standard output, what went wrong beside it, the sentence last.
+fn report(
+    console: Console,
+    arguments: &RunArgs,
+    outcome: &RunOutcome,
+    mode: Mode,
+    code: u8,
+) -> Written {
+    let output = &arguments.output;
+    if output.json {
+        let written = console.results(&json::lines(outcome, code));
+        console.aside(|style| human::failures(outcome, style));
+        return written;
+    }
+    if output.quiet {
+        console.aside(|style| human::failures(outcome, style));
+        return Written::Fine;
+    }
+    let style = console.style;
+    let tables = human::changes(outcome, style) + &human::table(outcome, mode, style);
+    let written = console.results(&tables);
+    console.aside(|style| human::notes(outcome, style) + &human::failures(outcome, style));
+    written.and(console.results(&human::summary(outcome, mode, style)))
+}

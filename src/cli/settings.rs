@@ -1,0 +1,88 @@
+//! Arguments and environment as [`Settings`]; relative paths start at the working directory.
+
+use clap::ArgMatches;
+use clap::parser::ValueSource;
+use std::path::{Path, PathBuf};
+
+use super::args::RunArgs;
+use super::usage;
+use crate::config::{Nodes, Settings};
+use crate::hub::outcome::Failure;
+
+/// What the command line and `DEPSYNC_*` say. `matches` tells which of the two it was.
+///
+/// # Errors
+/// A target that is none, and what is said twice in different ways.
+pub(super) fn of_arguments(
+    run: &RunArgs,
+    matches: Option<&ArgMatches>,
+    working_directory: &Path,
+) -> Result<Settings, Failure> {
+    let typed = |name: &str| {
+        matches.and_then(|matches| matches.value_source(name)) == Some(ValueSource::CommandLine)
+    };
+    let at = |path: &PathBuf| working_directory.join(path);
+    let all_at = |paths: &[PathBuf]| paths.iter().map(at).collect();
+    let set = |flag: bool| flag.then_some(true);
+    if run.source_argument.is_some() && typed("source") {
+        let hint = Some("give it once".to_owned());
+        return Err(usage("the source is given both as SOURCE and as --source", Vec::new(), hint));
+    }
+    let (cluster, link, content, guard, rollout) =
+        (&run.cluster, &run.link, &run.content, &run.guard, &run.rollout);
+    Ok(Settings {
+        source: run.source_argument.as_ref().or(cluster.source.as_ref()).map(at),
+        nodes: nodes(run, &typed, working_directory)?,
+        limit: cluster.limit.clone(),
+        message: cluster.message.clone(),
+        identities: all_at(&link.identity),
+        known_hosts: link.known_hosts.as_ref().map(at),
+        ssh_options: link.ssh_option.clone(),
+        ssh_reuse: link.ssh_reuse,
+        accept_new_host_keys: set(link.accept_new_host_keys),
+        exclude: content.exclude.clone(),
+        exclude_from: all_at(&content.exclude_from),
+        xattrs: content.xattrs,
+        acls: content.acls,
+        hard_links: content.hard_links,
+        owner: content.owner.clone(),
+        safe_links: content.safe_links,
+        skip_specials: content.skip_specials,
+        make_path: set(content.mkpath),
+        no_delete: set(content.no_delete),
+        max_delete: guard.max_delete,
+        allow_empty: guard.allow_empty,
+        accept_source_change: set(guard.accept_source_change),
+        force: set(guard.force),
+        require: rollout.require,
+        parallel: rollout.parallel,
+        bytes_per_second_max: rollout.bwlimit,
+        connect_timeout: rollout.connect_timeout,
+        timeout: rollout.timeout,
+        deadline: rollout.deadline,
+        lock_timeout: rollout.lock_timeout,
+        log_file: run.output.log_file.as_ref().map(at),
+        ..Settings::default()
+    })
+}
+
+/// `--nodes` or `--node`; what is typed stands over the environment.
+fn nodes(
+    run: &RunArgs,
+    typed: &impl Fn(&str) -> bool,
+    working_directory: &Path,
+) -> Result<Option<Nodes>, Failure> {
+    let (file, names) = (&run.cluster.nodes, &run.cluster.node);
+    let named =
+        || Nodes::from_options(names, working_directory).map(Some).map_err(|error| error.failure());
+    match file {
+        None if names.is_empty() => Ok(None),
+        None => named(),
+        Some(_) if !names.is_empty() && typed("node") == typed("nodes") => {
+            let hint = Some("name the nodes in one place".to_owned());
+            Err(usage("there are both --nodes and --node", Vec::new(), hint))
+        }
+        Some(_) if typed("node") => named(),
+        Some(file) => Ok(Some(Nodes::File(working_directory.join(file)))),
+    }
+}
