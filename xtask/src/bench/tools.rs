@@ -1,0 +1,97 @@
+//! The synchronisers that are compared, each as one command line that serves all nodes.
+
+use crate::failure::{Failure, Result, at};
+use crate::lab::Lab;
+use crate::workspace;
+use std::path::Path;
+
+/// Where the trees go on the nodes.
+const TARGET: &str = "/opt/server";
+
+/// How depsync is told what to do; `DEPSYNC_ARGS` replaces it.
+const DEPSYNC_ARGS: &str =
+    "push --source {src} --nodes {nodes} --identity {key} --known-hosts {kh} --max-delete 100%";
+
+/// The tools by name, with what each stands for.
+pub(super) const TOOLS: [(&str, &str); 6] = [
+    ("seed", "rsync to one node after the other"),
+    ("rsync-p", "rsync to all nodes at once"),
+    ("rsync-z", "the same with zstd compression"),
+    ("depsync", "depsync, which may reuse its connections"),
+    ("depsync-new", "depsync with new connections for every run"),
+    ("tar", "a full copy without any comparison: what link and disks allow"),
+];
+
+/// The command line by which a tool brings `source` to all nodes.
+///
+/// # Errors
+/// There is no such tool (code 2), or a file it needs cannot be written.
+pub(super) fn command_line(tool: &str, lab: &Lab, source: &Path) -> Result<Vec<String>> {
+    let hosts = hosts(lab)?;
+    let source = source.display().to_string();
+    let ssh = format!(
+        "ssh -i {} -o UserKnownHostsFile={} -o BatchMode=yes",
+        lab.hub("id").display(),
+        lab.hub("known_hosts").display()
+    );
+    let rsync =
+        |flags: &str, host: &str| format!("rsync {flags} -e '{ssh}' {source}/ {host}:{TARGET}/");
+    let at_once = |one: &dyn Fn(&str) -> String| {
+        let all: Vec<String> = hosts.iter().map(|host| one(host)).collect();
+        shell(&format!("{} & wait", all.join(" & ")))
+    };
+    Ok(match tool {
+        "seed" => {
+            let all: Vec<String> = hosts.iter().map(|host| rsync("--delete -arv", host)).collect();
+            shell(&all.join("; "))
+        }
+        "rsync-p" => at_once(&|host| rsync("--delete -a", host)),
+        "rsync-z" => at_once(&|host| rsync("--delete -az --zc=zstd", host)),
+        "depsync" => depsync(lab, &source, &[])?,
+        "depsync-new" => depsync(lab, &source, &["--ssh-reuse", "0"])?,
+        "tar" => at_once(&|host| {
+            format!(
+                "tar -C {source} -c . | {ssh} -c aes128-gcm@openssh.com {host} \
+                 'mkdir -p {TARGET} && tar -C {TARGET} -xp'"
+            )
+        }),
+        _ => return Err(Failure::unavailable(format!("there is no tool {tool} to compare"))),
+    })
+}
+
+/// Whether a tool is depsync, which must be built first.
+pub(super) fn is_depsync(tool: &str) -> bool {
+    tool.starts_with("depsync")
+}
+
+/// The program under test: `DEPSYNC`, or the release build.
+pub(super) fn depsync_path() -> String {
+    let built = workspace::target().join("release").join("depsync");
+    std::env::var("DEPSYNC").unwrap_or_else(|_unset| built.display().to_string())
+}
+
+/// depsync keeps its state beside the lab's, so that every lab starts without any.
+fn depsync(lab: &Lab, source: &str, more: &[&str]) -> Result<Vec<String>> {
+    let list = lab.hub("nodes-list.txt");
+    let targets = lab.targets()?.join("\n") + "\n";
+    std::fs::write(&list, targets).map_err(at("write", &list))?;
+    let pattern = std::env::var("DEPSYNC_ARGS").unwrap_or_else(|_unset| DEPSYNC_ARGS.to_owned());
+    let filled = pattern
+        .replace("{src}", source)
+        .replace("{nodes}", &list.display().to_string())
+        .replace("{key}", &lab.hub("id").display().to_string())
+        .replace("{kh}", &lab.hub("known_hosts").display().to_string());
+    let state = format!("XDG_STATE_HOME={}", lab.hub("state").display());
+    let words = ["env".to_owned(), state, depsync_path()];
+    let arguments = filled.split_whitespace().chain(more.iter().copied()).map(str::to_owned);
+    Ok(words.into_iter().chain(arguments).collect())
+}
+
+fn hosts(lab: &Lab) -> Result<Vec<String>> {
+    let targets = lab.targets()?;
+    Ok(targets.iter().filter_map(|target| Some(target.split_once(':')?.0.to_owned())).collect())
+}
+
+fn shell(script: &str) -> Vec<String> {
+    ["sh", "-c", script].map(str::to_owned).to_vec()
+}
