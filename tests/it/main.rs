@@ -7,6 +7,7 @@
     reason = "tests set the stage with the system's own calls, and end where that fails"
 )]
 
+mod cluster;
 mod prerequisite;
 mod ssh_server;
 
@@ -14,10 +15,23 @@ mod cli_bench;
 mod cli_config;
 mod cli_output;
 mod cli_usage;
+mod example;
+mod hub_cluster;
+mod hub_runs;
+mod hub_ssh;
+mod lab_cluster;
+mod lab_push;
 mod link_network;
 mod link_reuse;
 mod link_start;
 mod link_trust;
+mod node_access;
+mod node_commit;
+mod node_extras;
+mod node_model;
+mod node_mounts;
+mod node_state;
+mod node_types;
 mod source_faults;
 mod source_names;
 mod source_tree;

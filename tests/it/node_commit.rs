@@ -1,0 +1,56 @@
+//! The commit on its own: steps against a tree that somebody else changes.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
+
+use depsync::model::digest::{Digest, Domain};
+use depsync::model::path::TreePath;
+use depsync::node::commit;
+use depsync::node::place::Place;
+use depsync::node::steps::{Step, Steps};
+use depsync::os::meta::KeepXattrs;
+use depsync::os::root::{self, Missing};
+
+fn path(text: &str) -> TreePath {
+    TreePath::new(text.as_bytes()).unwrap()
+}
+
+fn open(path: &Path) -> root::Root {
+    root::open(path, Missing::Refuse).unwrap()
+}
+
+#[test]
+fn fault_054_a_file_that_somebody_takes_away_does_not_hold_a_commit_up_for_ever() {
+    let here = tempfile::tempdir().unwrap();
+    for name in ["tree", "stage", "kept"] {
+        fs::create_dir(here.path().join(name)).unwrap();
+    }
+    fs::write(here.path().join("stage/n1"), "new").unwrap();
+    let inode = fs::metadata(here.path().join("stage/n1")).unwrap().ino();
+    let root = open(&here.path().join("tree"));
+    let mut place = Place {
+        parent: root.parent,
+        name: root.name,
+        root: root.dir,
+        real_path: root.real_path,
+        state: None,
+    };
+    let (from, to) = (path("taken-away"), path("moved"));
+    let list = vec![
+        Step::Move { from, to, inode: 1 },
+        Step::Install { number: 0, inode: 1, path: path("no/such/parent") },
+        Step::Install { number: 1, inode, path: path("new") },
+        Step::Remove { number: 2, path: path("gone/before") },
+    ];
+    let after = Digest::of(Domain::Tree, b"");
+    let steps = Steps { before: None, after, list };
+    let dir = |name: &str| open(&here.path().join(name)).dir.unwrap();
+    let (stage, kept) = (dir("stage"), dir("kept"));
+    // Twice, as after a crash.
+    for _ in 0..2 {
+        commit::carry_out(&mut place, &steps, &stage, &kept, KeepXattrs::default()).unwrap();
+        assert_eq!(fs::read(here.path().join("tree/new")).unwrap(), b"new");
+        assert!(!here.path().join("tree/moved").exists());
+    }
+}
