@@ -45,38 +45,20 @@ pub(super) fn cut(settings: &Settings, _state: &State, node: u8) -> Result {
 pub(super) fn blackhole(settings: &Settings, state: &State, node: u8) -> Result {
     let (bridge, space) = (settings.bridge(), settings.namespace(node));
     let (address, hardware) = (settings.address(node), settings.hardware(node));
-    let on_hub = [
-        "ip",
-        "neigh",
-        "replace",
-        &address,
-        "lladdr",
-        &hardware,
-        "nud",
-        "permanent",
-        "dev",
-        &bridge,
-    ];
-    program::quiet(&on_hub)?;
+    pin_neighbour(&["ip"], &address, &hardware, &bridge)?;
     let neighbours = (1..=state.nodes).chain([254]).filter(|other| *other != node);
     for other in neighbours {
         let (address, hardware) = (settings.address(other), settings.hardware(other));
-        program::quiet(&[
-            "ip",
-            "-n",
-            &space,
-            "neigh",
-            "replace",
-            &address,
-            "lladdr",
-            &hardware,
-            "nud",
-            "permanent",
-            "dev",
-            "eth0",
-        ])?;
+        pin_neighbour(&["ip", "-n", &space], &address, &hardware, "eth0")?;
     }
     program::quiet(&["ip", "link", "set", &settings.link(node), "nomaster"])
+}
+
+/// Writes an address into a table of neighbours for good, so that nobody has to be asked for it.
+fn pin_neighbour(ip: &[&str], address: &str, hardware: &str, device: &str) -> Result {
+    let words =
+        ["neigh", "replace", address, "lladdr", hardware, "nud", "permanent", "dev", device];
+    program::quiet(&[ip, &words].concat())
 }
 
 /// Undoes [`cut`] and [`blackhole`].
