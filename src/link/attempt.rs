@@ -66,14 +66,14 @@ impl Attempt<'_> {
             counters,
         };
         if let Some(binary) = self.binary {
-            let script = bootstrap::start(binary, self.nonce);
+            let script = bootstrap::start(binary);
             // The script fits the pipe. An error means that ssh has ended, which reading finds out and explains.
             drop(running.writer.write_all(script.as_bytes()).await);
         }
         let first = running.sign(self.timeout, self.place.take()).await?;
         let sign = match first {
             Sign::Need(node) => match self.binary {
-                Some(binary) => running.upload(binary, &node, self.timeout).await?,
+                Some(binary) => running.upload(binary, &node, self.nonce, self.timeout).await?,
                 None => return Err(running.no_agent().await),
             },
             other => other,
@@ -116,14 +116,19 @@ impl Running {
         &mut self,
         binary: &AgentBinary,
         node: &str,
+        nonce: u128,
         timeout: Duration,
     ) -> Result<Sign, Error> {
         let ours = bootstrap::own_machine();
-        if !bootstrap::runs_on(&ours, node) {
-            return Err(Error::Architecture { node: shortened(node.as_bytes()), ours });
+        let (machine, has_gzip) = bootstrap::told(node);
+        if !bootstrap::runs_on(&ours, machine) {
+            return Err(Error::Architecture { node: shortened(machine.as_bytes()), ours });
         }
+        let unreadable = |source| Error::Hub { act: "read the agent's program", source };
+        let parcel = binary.parcel(has_gzip).await.map_err(unreadable)?;
+        let script = bootstrap::upload(binary, &parcel, nonce);
         // As with the first script: an error means that ssh has ended, which reading explains.
-        drop(self.writer.write_all(bootstrap::UPLOAD.as_bytes()).await);
+        drop(self.writer.write_all(script.as_bytes()).await);
         match self.sign(timeout, None).await? {
             Sign::Need(_) => {}
             other => return Ok(other),
@@ -131,7 +136,7 @@ impl Running {
         let early = tokio::select! {
             biased;
             found = self.scanner.next(&mut self.reader) => Some(found),
-            sent = send(&mut self.writer, binary.bytes()) => match sent {
+            sent = send(&mut self.writer, &parcel.bytes) => match sent {
                 Err(error) if error.kind() == io::ErrorKind::TimedOut => {
                     return Err(Error::Stream { act: "upload the agent", source: error });
                 }

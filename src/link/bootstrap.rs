@@ -4,20 +4,31 @@
 //! the second, `upload.sh`, takes the agent's bytes. Nothing may follow a script before its answer: some shells read
 //! ahead.
 
-use super::agent_binary::AgentBinary;
+use super::agent_binary::{AgentBinary, Parcel};
 
-/// Starts the agent if it is there, else asks for it. Sent in every run, so it is short. Its three parameters are set by
-/// [`start`].
+/// Starts the agent if it is there, else asks for it. Sent in every run, so it is short, and starts no other program
+/// where the agent is there. Its parameters are set by [`start`].
 const START: &str = include_str!("start.sh");
-/// Takes the agent's bytes, which must not be sent before it has asked for them: some shells read ahead.
-pub(super) const UPLOAD: &str = include_str!("upload.sh");
+/// Takes the agent's bytes, which must not be sent before it has asked for them: some shells read ahead. Its parameters
+/// are set by [`upload`].
+const UPLOAD: &str = include_str!("upload.sh");
 
-/// The script that starts `binary`, with a `nonce` for the temporary file's name.
+/// The script that starts `binary`.
 ///
-/// Guarantees: the parameters are digits and letters only.
-pub(super) fn start(binary: &AgentBinary, nonce: u128) -> String {
-    let (digest, size) = (binary.digest_hex(), binary.bytes().len());
-    format!("digest={digest} size={size} nonce={nonce:032x}\n{START}")
+/// Guarantees: the parameter is digits and letters only.
+pub(super) fn start(binary: &AgentBinary) -> String {
+    format!("digest={}\n{START}", binary.digest_hex())
+}
+
+/// The script that takes `binary` as `parcel`, with a `nonce` for the temporary file's name.
+pub(super) fn upload(binary: &AgentBinary, parcel: &Parcel, nonce: u128) -> String {
+    let (size, sent, unpack) = (binary.size(), parcel.bytes.len(), parcel.unpack);
+    format!("size={size} sent={sent} unpack='{unpack}' nonce={nonce:032x}\n{UPLOAD}")
+}
+
+/// What a node that lacks the agent says of itself: its system and machine, and whether it can unpack.
+pub(super) fn told(words: &str) -> (&str, bool) {
+    words.strip_suffix(" gzip").map_or((words, false), |machine| (machine, true))
 }
 
 /// True if a program for `ours` (system and machine, as `uname -s -m` prints them) runs on `node`.
@@ -33,6 +44,8 @@ pub(super) fn own_machine() -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     #[test]
@@ -45,11 +58,20 @@ mod tests {
         }
     }
 
+    #[tokio::test]
+    async fn the_scripts_fit_the_pipe_and_the_first_has_no_second_line_of_parameters() {
+        let directory = tempfile::tempdir().unwrap();
+        let binary = AgentBinary::open(None, directory.path()).unwrap();
+        let parcel = Parcel { unpack: "cat", bytes: Arc::default() };
+        let (start, upload) = (start(&binary), upload(&binary, &parcel, u128::MAX));
+        assert!(start.len() < 1024 && upload.len() < 4096);
+        let line = start.lines().next().unwrap();
+        assert!(line.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'='));
+    }
+
     #[test]
-    fn the_scripts_fit_the_pipe_and_the_first_has_no_second_line_of_parameters() {
-        let script = start(&AgentBinary::from_bytes(b"x".to_vec()), 7);
-        assert!(script.len() < 1024 && UPLOAD.len() < 4096);
-        let line = script.lines().next().unwrap();
-        assert!(line.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"= ".contains(&byte)));
+    fn a_node_tells_whether_it_can_unpack() {
+        assert_eq!(told("Linux x86_64 gzip"), ("Linux x86_64", true));
+        assert_eq!(told("Linux x86_64"), ("Linux x86_64", false));
     }
 }

@@ -55,7 +55,7 @@ pub struct LinkOptions {
     pub agent: AgentProgram,
     /// The user the agent runs as, by `sudo -n`, if not the login user.
     pub sudo_user: Option<SshUser>,
-    /// The directory for control sockets, mode 0700, made if missing.
+    /// The directory for control sockets and the agent's digest, mode 0700, made if missing.
     pub control_dir: PathBuf,
 }
 
@@ -87,7 +87,7 @@ pub async fn open_ssh(target: &SshTarget, options: &LinkOptions) -> Result<Link,
         target,
         options,
         command: ssh::remote_command(options)?,
-        binary: agent_to_upload(&options.agent).await?,
+        binary: agent_to_upload(options).await?,
         host_keys: HostKeys::Known,
     };
     let (shared, note) = match Shared::of(target, options) {
@@ -206,15 +206,16 @@ impl Opening<'_> {
     }
 }
 
-/// The program to upload, if any; read and hashed off the threads that wait.
-async fn agent_to_upload(agent: &AgentProgram) -> Result<Option<AgentBinary>, Error> {
-    let path = match agent {
+/// The program to upload, if any; looked at off the threads that wait.
+async fn agent_to_upload(options: &LinkOptions) -> Result<Option<AgentBinary>, Error> {
+    let path = match &options.agent {
         AgentProgram::Installed(_) => return Ok(None),
         AgentProgram::Upload => None,
         AgentProgram::UploadFrom(path) => Some(path.clone()),
     };
-    let read = move || path.map_or_else(AgentBinary::own, |path| AgentBinary::open(&path));
-    let read = tokio::task::spawn_blocking(read).await.map_err(std::io::Error::other);
-    let binary = read.and_then(|binary| binary);
+    let memory = options.control_dir.clone();
+    let open = move || AgentBinary::open(path.as_deref(), &memory);
+    let opened = tokio::task::spawn_blocking(open).await.map_err(std::io::Error::other);
+    let binary = opened.and_then(|binary| binary);
     binary.map(Some).map_err(|source| Error::Hub { act: "read the agent's program", source })
 }

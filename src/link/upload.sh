@@ -24,8 +24,9 @@ depsync_upload() {
 	t=$d/upload-$nonce-$$
 	trap 'rm -f "$t"' EXIT
 	trap 'exit 1' HUP INT TERM PIPE
-	e=$( { set -C && head -c "$size" >"$t"; } 2>&1 ) || depsync_write_fault "$e" write
-	depsync_size "$t" || depsync_fail mismatch "${s##* } of $size bytes arrived"
+	e=$( { set -C && head -c "$sent" | $unpack >"$t"; } 2>&1 ) || depsync_write_fault "$e" write
+	s=$(wc -c <"$t" 2>/dev/null)
+	[ "${s##* }" = "$size" ] || depsync_fail mismatch "${s##* } of $size bytes arrived"
 	e=$(chmod 700 "$t" 2>&1) || depsync_fail write "$e"
 	e=$("$t" agent --verify "$digest" 2>&1 </dev/null)
 	case $? in
@@ -42,6 +43,7 @@ depsync_upload() {
 depsync_main() {
 	depsync_directory
 	depsync_upload
-	depsync_start
+	exec "$a" agent
+	exit 126
 }
 depsync_main

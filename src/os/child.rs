@@ -4,8 +4,8 @@
 //! on, no Ctrl-C meant for the hub), and dies with its [`Process`].
 
 use std::ffi::OsString;
-use std::fs::{self, File};
-use std::io::{self, Read as _};
+use std::fs;
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _};
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -14,6 +14,8 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+
+use super::program::Program;
 
 /// Where `setsid(1)` is found.
 const SETSID: &str = "/usr/bin/setsid";
@@ -89,8 +91,28 @@ impl Invocation {
     /// # Errors
     /// The system's error, or [`io::ErrorKind::TimedOut`] after `deadline`, when the child is killed.
     pub async fn output(&self, deadline: Duration) -> io::Result<(ExitStatus, Vec<u8>)> {
+        self.output_of(Stdio::null(), deadline).await
+    }
+
+    /// Runs it as [`output`](Self::output) does, with the bytes of `program` as its standard input.
+    ///
+    /// # Errors
+    /// As [`output`](Self::output).
+    pub async fn filter(
+        &self,
+        program: &Program,
+        deadline: Duration,
+    ) -> io::Result<(ExitStatus, Vec<u8>)> {
+        self.output_of(program.reopened()?.into(), deadline).await
+    }
+
+    async fn output_of(
+        &self,
+        stdin: Stdio,
+        deadline: Duration,
+    ) -> io::Result<(ExitStatus, Vec<u8>)> {
         let mut command = self.command();
-        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+        command.stdin(stdin).stdout(Stdio::piped()).stderr(Stdio::null());
         match tokio::time::timeout(deadline, command.output()).await {
             Ok(output) => output.map(|output| (output.status, output.stdout)),
             Err(elapsed) => Err(io::Error::new(io::ErrorKind::TimedOut, elapsed)),
@@ -162,24 +184,6 @@ pub fn is_socket(path: &Path) -> bool {
 /// Removes the socket at `path`; true if none is left there.
 pub fn remove_socket(path: &Path) -> bool {
     !is_socket(path) || fs::remove_file(path).is_ok()
-}
-
-/// Reads a program's file: this process's own image if `path` is not given, whatever its file was replaced by since.
-///
-/// # Errors
-/// The system's error.
-pub fn program_image(path: Option<&Path>) -> io::Result<Vec<u8>> {
-    let mut image = Vec::new();
-    File::open(path.unwrap_or(Path::new("/proc/self/exe")))?.read_to_end(&mut image)?;
-    Ok(image)
-}
-
-/// Waits until this process's own image is on disk.
-///
-/// # Errors
-/// The system's error.
-pub fn sync_program_image() -> io::Result<()> {
-    File::open("/proc/self/exe")?.sync_all()
 }
 
 /// Runs `work` in a thread of the given name with one end of a new socket pair, and returns the other end.

@@ -18,6 +18,7 @@ pub mod file;
 pub mod durable;
 pub mod lock;
 pub mod host;
+pub mod program;
 pub mod child;
 pub mod operator_file;
 pub mod log_file;
