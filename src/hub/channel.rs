@@ -87,6 +87,11 @@ impl Channel {
         }
     }
 
+    /// True if no message will come any more, but for those that have come already.
+    pub fn has_ended(&self) -> bool {
+        self.reader.0.is_finished()
+    }
+
     /// A handle to send with while another part waits for messages.
     pub fn sender(&self) -> Sender {
         Sender(self.outbox.clone())

@@ -12,6 +12,7 @@ use std::sync::Arc;
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::JoinSet;
 
+use super::early::Early;
 use super::encoder::{self, Encoder, ManifestParts};
 use super::options::{Mode, Require, RunOptions};
 use super::outcome::{Failure, Monitor, NodeOutcome, NodeState, Verdict};
@@ -42,6 +43,7 @@ pub(super) struct Shared {
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) throttle: Throttle,
     pub(super) slots: Arc<Semaphore>,
+    pub(super) early: Arc<Early>,
     pub(super) parts: tokio::sync::Mutex<HashMap<Option<ReleaseId>, Arc<ManifestParts>>>,
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! run ─▶ lock ─▶ source ─▶ guards ─▶ fleet ─▶ verdict
-//!                                      └ session per node ─ channel ─ link ═══ agent
+//!           └─▶ early ──────────────────┴ session per node ─ channel ─ link ═══ agent
 //! ```
 //! Start at [`run`], then `fleet`.
 
@@ -13,6 +13,7 @@ pub mod state;
 pub mod channel;
 pub mod encoder;
 mod failure;
+mod early;
 mod ended;
 mod throttle;
 mod feed;
@@ -25,6 +26,7 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
+use tokio::runtime::Runtime;
 use tokio::sync::Semaphore;
 
 use crate::os::clock::{self, Deadline};
@@ -34,6 +36,7 @@ use crate::scan::Progress;
 use crate::scan::index::Index;
 use crate::source::{self, Source};
 use crate::wire::message::{SourcePlace, Txid};
+use early::Early;
 use encoder::Encoder;
 use fleet::{FleetOutcome, Shared};
 use options::{Mode, RunOptions};
@@ -48,8 +51,9 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// Carries out one run to its end.
 ///
 /// Guarantees: returns within `options.deadline` and a little, whatever a node, a network or the source's disk does;
-/// nothing is contacted before the source was read and the guards on it passed; no live tree changes before the
-/// decision is durable; [`Verdict::Done`] means that every listed node is verified at the release.
+/// nothing is asked of a node before the source was read and the guards on it passed, although agents are brought to
+/// answer meanwhile, and are let go if a guard stops the run; no live tree changes before the decision is durable;
+/// [`Verdict::Done`] means that every listed node is verified at the release.
 pub fn run(options: &RunOptions, monitor: &Arc<dyn Monitor>, stop: &Stop) -> RunOutcome {
     let started = clock::now();
     let mut outcome = RunOutcome {
@@ -85,36 +89,124 @@ fn prepare_and_run(
 ) -> Result<FleetOutcome, Failure> {
     let deadline = Deadline::after(options.deadline);
     let state = take_lock(options, stop)?;
-    let mut standing = state.standing().map_err(|error| Failure::from(&error))?;
-    let read = read_source(options, &state, monitor, stop, deadline)?;
-    let file_system = (read.identity.file_system_type, read.identity.file_system);
-    let is_mount = is_mount_root(&read)?;
-    guard_source_change(options, &standing, file_system, is_mount)?;
-    outcome.release = Some(read.manifest.id());
-    outcome.notes.extend(read.notes.iter().map(ToString::to_string));
-    monitor.event(Event::Scanned {
-        release: read.manifest.id(),
-        entries: read.entries,
-        bytes: read.bytes,
-    });
-    if read.files_read > 0 {
-        state.save_index(&read.index).map_err(|error| Failure::from(&error))?;
-    }
-    let shared = share(options, monitor, state, standing.fence, read)?;
-    let fleet = in_runtime(&shared, stop, deadline)?;
-    if options.mode == Mode::Push {
-        standing.fence = fleet.fence;
-        let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
-        if at_release || fleet.commit_window.is_some() {
-            standing.release = Some(shared.manifest.id());
-            standing.file_system = Some(file_system);
-            standing.was_mount_root = is_mount;
-            // A delta that cannot start from here costs bytes, nothing else.
-            if shared.state.save_manifest(&shared.manifest).is_err() {}
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
+    let early = Arc::default();
+    let run = Run { options, monitor, stop, deadline, runtime: &runtime, early: &early };
+    let fleet = run.carry_out(state, outcome);
+    runtime.block_on(early.close());
+    // A thread stuck in a dead mount must not hold the program.
+    runtime.shutdown_background();
+    fleet
+}
+
+/// What a run is given.
+struct Run<'a> {
+    options: &'a RunOptions,
+    monitor: &'a Arc<dyn Monitor>,
+    stop: &'a Stop,
+    deadline: Deadline,
+    runtime: &'a Runtime,
+    early: &'a Arc<Early>,
+}
+
+impl Run<'_> {
+    fn carry_out(&self, state: State, outcome: &mut RunOutcome) -> Result<FleetOutcome, Failure> {
+        let options = self.options;
+        let mut standing = state.standing().map_err(|error| Failure::from(&error))?;
+        let read = self.read_source(&state)?;
+        let file_system = (read.identity.file_system_type, read.identity.file_system);
+        let is_mount = is_mount_root(&read)?;
+        guard_source_change(options, &standing, file_system, is_mount)?;
+        outcome.release = Some(read.manifest.id());
+        outcome.notes.extend(read.notes.iter().map(ToString::to_string));
+        self.monitor.event(Event::Scanned {
+            release: read.manifest.id(),
+            entries: read.entries,
+            bytes: read.bytes,
+        });
+        if read.files_read > 0 {
+            state.save_index(&read.index).map_err(|error| Failure::from(&error))?;
         }
-        remember(&shared.state, &standing)?;
+        let shared = self.share(state, standing.fence, read)?;
+        let fleet = self.runtime.block_on(fleet::run(&shared, self.stop, self.deadline));
+        if options.mode == Mode::Push {
+            standing.fence = fleet.fence;
+            let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
+            if at_release || fleet.commit_window.is_some() {
+                standing.release = Some(shared.manifest.id());
+                standing.file_system = Some(file_system);
+                standing.was_mount_root = is_mount;
+                // A delta that cannot start from here costs bytes, nothing else.
+                if shared.state.save_manifest(&shared.manifest).is_err() {}
+            }
+            remember(&shared.state, &standing)?;
+        }
+        Ok(fleet)
     }
-    Ok(fleet)
+
+    /// Reads the source in a thread of its own, which is left behind if a dead mount holds it (row 8). Once the source is
+    /// found to be there, contact is made with the nodes meanwhile.
+    fn read_source(&self, state: &State) -> Result<Source, Failure> {
+        let source_options = self.options.source.clone();
+        let flag = Arc::new(AtomicBool::new(false));
+        let progress = Arc::new(Progress::default());
+        let (opened_of, opened) = mpsc::channel();
+        let (index_of, index) = mpsc::channel();
+        let (read_of, read) = mpsc::channel();
+        let (thread_flag, thread_progress) = (Arc::clone(&flag), Arc::clone(&progress));
+        let reader = thread::Builder::new().name("source".into()).spawn(move || {
+            let identity = source::open(&source_options.root).map(|(_, _, identity)| identity);
+            if opened_of.send(identity).is_err() {
+                return;
+            }
+            let Ok(index) = index.recv() else { return };
+            let source = source::read(&source_options, &index, &thread_progress, &thread_flag);
+            drop(read_of.send(source));
+        });
+        reader.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
+        let wait = Wait { run: self, flag: &flag, progress: &progress };
+        let identity = wait.receive(&opened)?.map_err(|error| Failure::from(&error))?;
+        self.early.begin(self.runtime.handle(), self.options);
+        let known = if self.options.force {
+            Index::empty()
+        } else {
+            state.index(identity.root).map_err(|error| Failure::from(&error))?
+        };
+        drop(index_of.send(known));
+        wait.receive(&read)?.map_err(|error| Failure::from(&error))
+    }
+
+    fn share(&self, state: State, fence: u64, read: Source) -> Result<Arc<Shared>, Failure> {
+        let options = self.options;
+        let failed = |error: std::io::Error| Failure::of(Verdict::Fail, "hub", &error, None);
+        let id = || host::random_id().map(Txid).map_err(failed);
+        let real =
+            root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
+        let name = options.state_dir.file_name().unwrap_or_default();
+        let run = id()?;
+        Ok(Arc::new(Shared {
+            cluster: name.to_string_lossy().into_owned(),
+            source_place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
+            encoder: Arc::new(Encoder::new(&read.root).map_err(failed)?),
+            manifest: Arc::new(read.manifest),
+            decisions: state.decisions().map_err(|error| Failure::from(&error))?,
+            runs_before: state.begin(run).map_err(|error| Failure::from(&error))?,
+            state,
+            run,
+            txid: id()?,
+            fence: fence.saturating_add(1),
+            monitor: Arc::clone(self.monitor),
+            throttle: Throttle::new(options.bytes_per_second_max),
+            slots: Arc::new(Semaphore::new(options.parallel.max(1))),
+            early: Arc::clone(self.early),
+            parts: tokio::sync::Mutex::default(),
+            options: options.clone(),
+        }))
+    }
 }
 
 fn remember(state: &State, standing: &Standing) -> Result<(), Failure> {
@@ -146,47 +238,9 @@ fn take_lock(options: &RunOptions, stop: &Stop) -> Result<State, Failure> {
     }
 }
 
-/// Reads the source in a thread of its own, which is left behind if a dead mount holds it (row 8).
-fn read_source(
-    options: &RunOptions,
-    state: &State,
-    monitor: &Arc<dyn Monitor>,
-    stop: &Stop,
-    deadline: Deadline,
-) -> Result<Source, Failure> {
-    let source_options = options.source.clone();
-    let flag = Arc::new(AtomicBool::new(false));
-    let progress = Arc::new(Progress::default());
-    let (opened_of, opened) = mpsc::channel();
-    let (index_of, index) = mpsc::channel();
-    let (read_of, read) = mpsc::channel();
-    let (thread_flag, thread_progress) = (Arc::clone(&flag), Arc::clone(&progress));
-    let reader = thread::Builder::new().name("source".into()).spawn(move || {
-        let identity = source::open(&source_options.root).map(|(_, _, identity)| identity);
-        if opened_of.send(identity).is_err() {
-            return;
-        }
-        let Ok(index) = index.recv() else { return };
-        let source = source::read(&source_options, &index, &thread_progress, &thread_flag);
-        drop(read_of.send(source));
-    });
-    reader.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
-    let wait = Wait { monitor, stop, deadline, flag: &flag, progress: &progress };
-    let identity = wait.receive(&opened)?.map_err(|error| Failure::from(&error))?;
-    let known = if options.force {
-        Index::empty()
-    } else {
-        state.index(identity.root).map_err(|error| Failure::from(&error))?
-    };
-    drop(index_of.send(known));
-    wait.receive(&read)?.map_err(|error| Failure::from(&error))
-}
-
 /// Waits for a thread that reads the source.
 struct Wait<'a> {
-    monitor: &'a Arc<dyn Monitor>,
-    stop: &'a Stop,
-    deadline: Deadline,
+    run: &'a Run<'a>,
     flag: &'a AtomicBool,
     progress: &'a Progress,
 }
@@ -194,7 +248,7 @@ struct Wait<'a> {
 impl Wait<'_> {
     fn receive<T>(&self, from: &mpsc::Receiver<T>) -> Result<T, Failure> {
         loop {
-            match from.recv_timeout(GLANCE.min(self.deadline.left())) {
+            match from.recv_timeout(GLANCE.min(self.run.deadline.left())) {
                 Ok(value) => return Ok(value),
                 Err(mpsc::RecvTimeoutError::Disconnected) => {
                     let message = "the thread that reads the source ended";
@@ -203,14 +257,14 @@ impl Wait<'_> {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
             }
             let entries = self.progress.entries.load(Ordering::Relaxed);
-            self.monitor.event(Event::Scanning { entries });
-            let wish = self.stop.current();
+            self.run.monitor.event(Event::Scanning { entries });
+            let wish = self.run.stop.current();
             if wish.urgency > Urgency::None {
                 self.flag.store(true, Ordering::Relaxed);
                 let verdict = Verdict::Interrupted { by_terminal: wish.by_terminal };
                 return Err(Failure::said(verdict, "interrupted", "the run was interrupted", None));
             }
-            if self.deadline.is_over() {
+            if self.run.deadline.is_over() {
                 self.flag.store(true, Ordering::Relaxed);
                 let message = "the source could not be read before the run's deadline";
                 let hint =
@@ -242,54 +296,6 @@ fn guard_source_change(
     };
     let hint = "is the source mounted? if the move is meant, give --accept-source-change";
     Err(Failure::said(Verdict::Guard, "source-changed", message, Some(hint)))
-}
-
-fn share(
-    options: &RunOptions,
-    monitor: &Arc<dyn Monitor>,
-    state: State,
-    fence: u64,
-    read: Source,
-) -> Result<Arc<Shared>, Failure> {
-    let failed = |error: std::io::Error| Failure::of(Verdict::Fail, "hub", &error, None);
-    let id = || host::random_id().map(Txid).map_err(failed);
-    let real =
-        root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
-    let name = options.state_dir.file_name().unwrap_or_default();
-    let run = id()?;
-    Ok(Arc::new(Shared {
-        cluster: name.to_string_lossy().into_owned(),
-        source_place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
-        encoder: Arc::new(Encoder::new(&read.root).map_err(failed)?),
-        manifest: Arc::new(read.manifest),
-        decisions: state.decisions().map_err(|error| Failure::from(&error))?,
-        runs_before: state.begin(run).map_err(|error| Failure::from(&error))?,
-        state,
-        run,
-        txid: id()?,
-        fence: fence.saturating_add(1),
-        monitor: Arc::clone(monitor),
-        throttle: Throttle::new(options.bytes_per_second_max),
-        slots: Arc::new(Semaphore::new(options.parallel.max(1))),
-        parts: tokio::sync::Mutex::default(),
-        options: options.clone(),
-    }))
-}
-
-fn in_runtime(
-    shared: &Arc<Shared>,
-    stop: &Stop,
-    deadline: Deadline,
-) -> Result<FleetOutcome, Failure> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
-    let outcome = runtime.block_on(fleet::run(shared, stop, deadline));
-    // A thread stuck in a dead mount must not hold the program.
-    runtime.shutdown_background();
-    Ok(outcome)
 }
 
 impl NodeOutcome {

@@ -7,17 +7,15 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
 use tokio::time::Instant;
 
 use super::channel::{self, Channel};
+use super::early::Contact;
 use super::ended::{Ended, Holder, refused};
 use super::feed;
 use super::fleet::{Order, Report, Shared};
 use super::options::Mode;
 use super::outcome::{Change, Counts, Event, Failure, NodeOutcome, NodeState, Phase, Verdict};
-use crate::link::{self, Link};
 use crate::model::codec::Writer;
 use crate::model::target::Target;
 use crate::model::want::Wanted;
-use crate::node::agent::{self, AgentOptions};
-use crate::node::place::Allowed;
 use crate::os::{clock, host};
 use crate::wire::message::{FailedClass, Offer, Open, Opened, Planned, Stage, ToAgent, ToHub};
 
@@ -160,15 +158,14 @@ impl Session {
     async fn contact(&mut self) -> Result<()> {
         self.phase(Phase::Connecting);
         let mut orders = self.orders.clone();
-        let link = tokio::select! {
-            link = self.connect() => link?,
+        let contact = tokio::select! {
+            contact = self.connect() => contact?,
             () = self.stopped(&mut orders) => {
                 return Err(self.aborted());
             }
         };
-        let Link { reader, writer, session } = link;
+        let Contact { mut channel, session } = contact;
         self.outcome.notes.extend(session.notes().iter().cloned());
-        let mut channel = Channel::new(reader, writer, self.shared.options.timeout);
         let done = self.speak(&mut channel).await;
         self.is_silent |= matches!(&done, Err(Ended::Unreachable(failure) | Ended::Pending(failure)) if failure.kind == "timeout");
         channel.finish(if self.is_silent { Duration::ZERO } else { FINISH_DEADLINE }).await;
@@ -193,22 +190,13 @@ impl Session {
         done
     }
 
-    async fn connect(&self) -> Result<Link> {
-        let options = &self.shared.options.link;
-        let link = match &self.target {
-            Target::Local(_) => {
-                let serve = |input, output| {
-                    let options = AgentOptions {
-                        allowed: Allowed { home: "/".into(), ..Allowed::default() },
-                    };
-                    // Whatever went wrong there was told to the hub.
-                    drop(agent::serve(input, output, &options));
-                };
-                link::open_local(serve, options.connect_timeout).await
-            }
-            Target::Ssh(target) => link::open_ssh(target, options).await,
+    /// The contact that was made while the source was read, else a new one.
+    async fn connect(&self) -> Result<Contact> {
+        let made = match self.shared.early.take(self.node).await {
+            Some(made) => made,
+            None => Contact::make(&self.target, &self.shared.options).await,
         };
-        link.map_err(|error| Ended::Unreachable(Failure::from(&error)))
+        made.map_err(|error| Ended::Unreachable(Failure::from(&error)))
     }
 
     /// The run was stopped for another node's sake, or by the operator. An agent that is prepared is told; any other

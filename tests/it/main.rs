@@ -17,6 +17,7 @@ mod cli_output;
 mod cli_usage;
 mod example;
 mod hub_cluster;
+mod hub_early;
 mod hub_runs;
 mod hub_ssh;
 mod lab_cluster;
