@@ -13,6 +13,7 @@ use crate::model::target::{SshTarget, SshUser};
 pub mod agent_binary;
 mod attempt;
 mod bootstrap;
+mod ciphers;
 mod classify;
 mod error;
 mod handshakes;
@@ -89,6 +90,7 @@ pub async fn open_ssh(target: &SshTarget, options: &LinkOptions) -> Result<Link,
         command: ssh::remote_command(options)?,
         binary: agent_to_upload(options).await?,
         host_keys: HostKeys::Known,
+        ciphers: tokio::task::spawn_blocking(ciphers::preference).await.ok().flatten(),
     };
     let (shared, note) = match Shared::of(target, options) {
         Ok(shared) => (shared, None),
@@ -119,6 +121,7 @@ struct Opening<'a> {
     command: Vec<std::ffi::OsString>,
     binary: Option<AgentBinary>,
     host_keys: HostKeys,
+    ciphers: Option<&'static str>,
 }
 
 impl Opening<'_> {
@@ -192,7 +195,9 @@ impl Opening<'_> {
         place: Option<Place>,
     ) -> Result<Link, Error> {
         let control = shared.map_or(Control::Own, Shared::control);
-        let mut invocation = ssh::invocation(self.target, self.options, control, self.host_keys)?;
+        let (target, options) = (self.target, self.options);
+        let mut invocation =
+            ssh::invocation(target, options, control, self.host_keys, self.ciphers)?;
         invocation.arguments.extend_from_slice(&self.command);
         let attempt = Attempt {
             invocation: &invocation,

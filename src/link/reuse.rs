@@ -74,7 +74,7 @@ impl Shared {
         // "stop" and not "exit": another target of the same host may be using it. A connection that does not answer
         // in time loses its socket, and ends by its own keep-alive.
         if let Ok(mut stop) =
-            ssh::invocation(&self.target, &self.options, self.control(), HostKeys::Known)
+            ssh::invocation(&self.target, &self.options, self.control(), HostKeys::Known, None)
         {
             let host = stop.arguments.split_off(stop.arguments.len().saturating_sub(2));
             stop.arguments.extend(["-O".into(), "stop".into()]);
@@ -109,7 +109,7 @@ fn directory_for(wanted: &Path, name_bytes: usize) -> Option<PathBuf> {
 
 /// Names the jump host or proxy command that ssh would use, as far as ssh can tell.
 pub(super) async fn proxy_name(target: &SshTarget, options: &LinkOptions) -> Option<String> {
-    let mut ask = ssh::invocation(target, options, Control::Own, HostKeys::Known).ok()?;
+    let mut ask = ssh::invocation(target, options, Control::Own, HostKeys::Known, None).ok()?;
     ask.arguments.insert(0, "-G".into());
     let (_, settings) = ask.output(Duration::from_secs(2)).await.ok()?;
     let settings = String::from_utf8_lossy(&settings).into_owned();

@@ -60,7 +60,8 @@ pub(super) enum HostKeys {
     Learned,
 }
 
-/// ssh with every option for `target`, up to and including the host; a remote command may follow.
+/// ssh with every option for `target`, up to and including the host; a remote command may follow. `ciphers` stand over
+/// the user's configuration, but not over the operator's options.
 ///
 /// # Errors
 /// [`Error::Option`] if a path cannot be told to ssh.
@@ -69,6 +70,7 @@ pub(super) fn invocation(
     options: &LinkOptions,
     control: Control<'_>,
     host_keys: HostKeys,
+    ciphers: Option<&str>,
 ) -> Result<Invocation, Error> {
     let mut arguments = vec![OsString::from("-T")];
     let mut option = |value: &str| {
@@ -111,7 +113,9 @@ pub(super) fn invocation(
     for own in &options.ssh_options {
         option(own);
     }
-    // A preference among ciphers belongs here, where the user's options and configuration have had their say.
+    if let Some(ciphers) = ciphers {
+        option(&format!("Ciphers={ciphers}"));
+    }
     let connect_timeout = options.connect_timeout;
     let seconds = connect_timeout.as_secs() + u64::from(connect_timeout.subsec_nanos() > 0);
     option(&format!("ConnectTimeout={}", seconds.max(1)));
@@ -180,6 +184,7 @@ mod tests {
             ssh_options: vec![
                 "StrictHostKeyChecking=no".to_owned(),
                 "ConnectTimeout=99".to_owned(),
+                "Ciphers=aes256-ctr".to_owned(),
             ],
             reuse: Duration::ZERO,
             accept_new_host_keys: false,
@@ -199,7 +204,8 @@ mod tests {
     }
 
     fn words(options: &LinkOptions) -> Vec<String> {
-        let invocation = invocation(&target(), options, Control::Own, HostKeys::Known).unwrap();
+        let invocation =
+            invocation(&target(), options, Control::Own, HostKeys::Known, Some("aes")).unwrap();
         let arguments = invocation.arguments.iter();
         arguments.map(|argument| argument.to_str().unwrap().to_owned()).collect()
     }
@@ -223,12 +229,14 @@ mod tests {
         assert_eq!(effective(&words, "StrictHostKeyChecking"), "yes");
         assert_eq!(effective(&words, "ConnectTimeout"), "99");
         assert_eq!(effective(&words, "BatchMode"), "yes");
+        assert_eq!(effective(&words, "Ciphers"), "aes256-ctr");
         assert_eq!(effective(&words, "IdentityFile"), "\"/home/me/my key\"");
         assert_eq!(effective(&words, "UserKnownHostsFile"), "\"/etc/100%%\"");
         assert_eq!(effective(&words, "GlobalKnownHostsFile"), "/dev/null");
         let mut plain = options();
         plain.ssh_options.clear();
         assert_eq!(effective(&self::words(&plain), "ConnectTimeout"), "3");
+        assert_eq!(effective(&self::words(&plain), "Ciphers"), "aes");
     }
 
     #[test]
@@ -254,7 +262,7 @@ mod tests {
     fn paths_that_ssh_would_read_otherwise_are_refused() {
         for path in ["~/x", "a\"b", "a\\b", "a${HOME}", "a\nb"] {
             let options = LinkOptions { known_hosts: Some(path.into()), ..options() };
-            let refused = invocation(&target(), &options, Control::Own, HostKeys::Known);
+            let refused = invocation(&target(), &options, Control::Own, HostKeys::Known, None);
             assert!(matches!(refused, Err(Error::Option { what: "known_hosts", .. })), "{path}");
         }
     }

@@ -1,6 +1,7 @@
 //! What this process and this machine are: user, host name, random bytes.
 
 use std::io;
+use std::path::PathBuf;
 
 /// True if this process acts as root.
 pub fn is_root() -> bool {
@@ -10,6 +11,18 @@ pub fn is_root() -> bool {
 /// The user this process acts as.
 pub fn user_id() -> u32 {
     rustix::process::geteuid().as_raw()
+}
+
+/// The home of the user who started this process, as `/etc/passwd` has it, which is what ssh goes by; `None` for a user
+/// that is kept elsewhere.
+pub fn user_home() -> Option<PathBuf> {
+    let uid = rustix::process::getuid().as_raw().to_string();
+    let users = std::fs::read_to_string("/etc/passwd").ok()?;
+    users.lines().find_map(|line| {
+        let mut fields = line.split(':').skip(2);
+        let home = fields.next().filter(|found| *found == uid).and_then(|_| fields.nth(2))?;
+        home.starts_with('/').then(|| PathBuf::from(home))
+    })
 }
 
 /// The group this process acts as.

@@ -22,6 +22,7 @@ pub mod program;
 pub mod child;
 pub mod operator_file;
 pub mod log_file;
+pub mod foreign_file;
 pub mod process;
 
 /// An open file. Only this module opens one.

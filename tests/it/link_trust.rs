@@ -1,6 +1,7 @@
 //! Host keys, logins, and that nobody is ever asked for anything.
 
 use std::fs;
+use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -194,4 +195,47 @@ async fn an_option_that_ssh_does_not_know_is_a_matter_of_usage() {
     let error = open_ssh(&server.target(), &options).await.unwrap_err();
     let is_configuration = matches!(error, Error::Ssh { fault: SshFault::Configuration, .. });
     assert!(is_configuration && error.is_usage(), "{error:?}");
+}
+
+/// True if a configuration of ssh on this machine speaks of ciphers.
+fn is_cipher_chosen_here() -> bool {
+    let mut files = vec![Path::new("/etc/ssh/ssh_config").to_owned()];
+    files.extend(
+        fs::read_dir("/etc/ssh/ssh_config.d").into_iter().flatten().map(|it| it.unwrap().path()),
+    );
+    files.extend(depsync::os::host::user_home().map(|home| home.join(".ssh/config")));
+    files.iter().any(|file| {
+        let text = fs::read_to_string(file).unwrap_or_default().to_lowercase();
+        text.lines().any(|line| !line.trim().starts_with('#') && line.contains("cipher"))
+    })
+}
+
+#[tokio::test]
+async fn aes_is_asked_for_where_nobody_chose_a_cipher() {
+    let test = "aes_is_asked_for_where_nobody_chose_a_cipher";
+    if !require(test, TOOLS) || is_cipher_chosen_here() {
+        return;
+    }
+    let has_aes = fs::read_to_string("/proc/cpuinfo").unwrap().contains(" aes ");
+    let server = SshServer::start("LogLevel DEBUG");
+    let used = |cipher: &str| server.log().contains(&format!("client->server cipher: {cipher}"));
+    let mut options = server.options();
+    open_ssh(&server.target(), &options).await.unwrap().abort();
+    assert_eq!(used("aes128-gcm@openssh.com"), has_aes, "{}", server.log());
+    options.ssh_options.push("Ciphers=aes192-ctr".to_owned());
+    open_ssh(&server.target(), &options).await.unwrap().abort();
+    assert!(used("aes192-ctr"), "the operator's choice: {}", server.log());
+}
+
+#[tokio::test]
+async fn a_node_without_aes_in_that_mode_is_reached_all_the_same() {
+    if !require("a_node_without_aes_in_that_mode_is_reached_all_the_same", TOOLS) {
+        return;
+    }
+    for cipher in ["chacha20-poly1305@openssh.com", "aes256-ctr"] {
+        let server = SshServer::start(&format!("Ciphers {cipher}"));
+        let mut link = open_ssh(&server.target(), &server.options()).await.unwrap();
+        assert_echo(&mut link, cipher.as_bytes()).await;
+        link.abort();
+    }
 }
