@@ -73,7 +73,7 @@ pub(super) struct FleetOutcome {
     pub(super) stopped: Option<Failure>,
     /// From the first commit's start to the last one's end.
     pub(super) commit_window: Option<std::time::Duration>,
-    /// The highest fence met.
+    /// The highest fence met or given out.
     pub(super) fence: u64,
 }
 
@@ -308,7 +308,8 @@ impl Fleet<'_> {
             node.state = state;
             node.failure = Some(Failure::said(Verdict::Fail, "cut-off", message, None));
         }
-        let mut fence = self.shared.fence;
+        // A session that was cut off may have given out the run's own.
+        let mut fence = if left.len() == nodes.len() { 0 } else { self.shared.fence };
         let mut settled = BTreeSet::new();
         let mut committed = BTreeSet::new();
         for one in left {

@@ -134,14 +134,16 @@ impl Run<'_> {
         let shared = self.share(state, standing.fence, read)?;
         let fleet = self.runtime.block_on(fleet::run(&shared, self.stop, self.deadline));
         if options.mode == Mode::Push {
-            standing.fence = fleet.fence;
+            standing.fence = standing.fence.max(fleet.fence);
             let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
             if at_release || fleet.commit_window.is_some() {
-                standing.release = Some(shared.manifest.id());
+                let before = standing.release.replace(shared.manifest.id());
                 standing.file_system = Some(file_system);
                 standing.was_mount_root = is_mount;
                 // A delta that cannot start from here costs bytes, nothing else.
-                if shared.state.save_manifest(&shared.manifest).is_err() {}
+                if before != standing.release
+                    && shared.state.save_manifest(&shared.manifest).is_err()
+                {}
             }
             remember(&shared.state, &standing)?;
         }
