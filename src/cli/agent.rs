@@ -10,6 +10,7 @@ use crate::hub::outcome::{Failure, Verdict};
 use crate::link::agent_binary;
 use crate::node::agent::{self, AgentOptions};
 use crate::node::place::Allowed;
+use crate::os::file;
 use crate::os::root::{self, Missing};
 
 /// Serves one hub on standard input and output; gives the exit code.
@@ -26,6 +27,7 @@ pub(super) fn serve(options: &AgentArgs) -> u8 {
     };
     let home = environment::home().unwrap_or_else(|| PathBuf::from("/"));
     let options = AgentOptions { allowed: Allowed { home, restrict } };
+    file::widen_pipe(stdin());
     // What went wrong was told to the hub, which is who can tell a person.
     match agent::serve(stdin(), stdout(), &options) {
         Ok(()) => 0,

@@ -17,6 +17,9 @@ const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// Frames queued for a node beyond the one being written: each node's own pace, bounded memory.
 const FRAMES_QUEUED: usize = 2;
 
+/// Bytes that go to many nodes.
+pub type Bulk = Arc<Vec<u8>>;
+
 /// Why no message comes, or none goes.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -60,7 +63,7 @@ impl Drop for Reading {
 #[derive(Debug)]
 struct Outgoing {
     control: Vec<u8>,
-    bulk: Arc<[u8]>,
+    bulk: Bulk,
 }
 
 impl Channel {
@@ -125,7 +128,7 @@ impl Sender {
     ///
     /// # Errors
     /// [`Error::Ended`].
-    pub async fn send(&self, message: &ToAgent, bulk: Arc<[u8]>) -> Result<(), Error> {
+    pub async fn send(&self, message: &ToAgent, bulk: Bulk) -> Result<(), Error> {
         let outgoing = Outgoing { control: message.encode(), bulk };
         self.0.send(outgoing).await.map_err(|_error| Error::Ended)
     }

@@ -6,19 +6,24 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore};
 
+use super::channel::Bulk;
+use super::packer::Packer;
 use crate::model::digest::{Digest, Domain, Hasher};
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::model::want::Batch;
 use crate::model::{delta, limits};
 use crate::os::dir::Dir;
-use crate::source::{ChunkReader, ReadError};
+use crate::source::ReadError;
+use crate::wire::message::Packing;
 
 /// Encoded bytes kept for other nodes.
-const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Fast, and on text already a third; a higher level costs more time than it saves on any link but the slowest.
-const LEVEL: i32 = 1;
+const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Each works in a thread and has a history of its own.
+const PACKERS_MAX: usize = 2;
+/// History ends behind so many cells of the release, so that nodes whose histories differ come together again.
+const STRETCH_CELLS: u64 = 128;
 /// Manifests are small and read once per node.
 const MANIFEST_LEVEL: i32 = 3;
 
@@ -40,20 +45,61 @@ pub enum Error {
 /// Bytes ready to be sent.
 #[derive(Debug, Clone)]
 pub struct Encoded {
-    /// They are a zstd frame.
-    pub is_compressed: bool,
+    /// What they are.
+    pub packing: Packing,
     /// The bytes.
-    pub bytes: Arc<[u8]>,
+    pub bytes: Bulk,
     /// Their length before compression.
     pub raw_bytes: usize,
+    /// The history of an agent that has got them.
+    pub history: History,
+}
+
+/// What an agent's decoder has seen: nodes of equal history are sent the same bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct History {
+    /// The stretch of the release it lies in.
+    stretch: u64,
+    seen: Option<Digest>,
+}
+
+impl History {
+    /// What of it counts for `batch`.
+    fn before(self, batch: &Batch) -> Self {
+        let stretch = batch.cell / STRETCH_CELLS;
+        if stretch == self.stretch { self } else { Self { stretch, seen: None } }
+    }
+
+    /// True if nothing was compressed yet.
+    pub(super) fn is_empty(self) -> bool {
+        self.seen.is_none()
+    }
+
+    /// The history behind `batch`, where that is packed so.
+    pub(super) fn behind(self, batch: &Batch, packing: Packing) -> Self {
+        let seen = match packing {
+            Packing::Plain => self.seen,
+            Packing::Fresh => Some(key_of(batch, None)),
+            Packing::Continued => Some(key_of(batch, self.seen)),
+        };
+        Self { seen, ..self }
+    }
 }
 
 /// Encodes the batches of one release.
 #[derive(Debug)]
 pub struct Encoder {
     root: Dir,
-    readers: Mutex<Vec<ChunkReader>>,
+    packers: Mutex<Packers>,
+    permits: Semaphore,
     cache: Mutex<Cache>,
+}
+
+#[derive(Debug, Default)]
+struct Packers {
+    /// The one that has rested longest first.
+    at_rest: Vec<Packer>,
+    at_work: usize,
 }
 
 type Key = Digest;
@@ -73,24 +119,35 @@ impl Encoder {
     /// # Errors
     /// Out of file descriptors.
     pub fn new(root: &Dir) -> std::io::Result<Self> {
-        Ok(Self { root: root.try_clone()?, readers: Mutex::default(), cache: Mutex::default() })
+        Ok(Self {
+            root: root.try_clone()?,
+            packers: Mutex::default(),
+            permits: Semaphore::new(PACKERS_MAX),
+            cache: Mutex::default(),
+        })
     }
 
-    /// The bytes of `batch`, made once however many nodes ask for it at the same time.
+    /// The bytes of `batch` for a node with `history`, made once however many such nodes ask for it at the same time.
     ///
     /// Guarantees: every chunk was checked against its digest after it was read, so that mixed bytes never leave.
     ///
     /// # Errors
     /// [`Error::Source`] naming the file that changed.
-    pub async fn encode(self: &Arc<Self>, batch: Batch) -> Result<Encoded, Error> {
-        let key = key_of(&batch);
+    pub async fn encode(
+        self: &Arc<Self>,
+        batch: Batch,
+        history: History,
+    ) -> Result<Encoded, Error> {
+        let history = history.before(&batch);
+        let key = key_of(&batch, history.seen);
         let cell = Arc::clone(self.cache().cells.entry(key).or_default());
         let made = cell.get_or_try_init(|| {
             let encoder = Arc::clone(self);
             async move {
+                let _permit = self.permits.acquire().await;
                 let work =
-                    tokio::task::spawn_blocking(move || encoder.read_and_compress(&batch)).await;
-                work.map_err(|error| Error::Io(Arc::new(error.into())))?
+                    tokio::task::spawn_blocking(move || encoder.read_and_pack(&batch, history));
+                work.await.map_err(|error| Error::Io(Arc::new(error.into())))?
             }
         });
         let encoded = made.await?.clone();
@@ -102,32 +159,40 @@ impl Encoder {
         self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_and_compress(&self, batch: &Batch) -> Result<Encoded, Error> {
-        let spare = self.readers.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut reader = match spare {
-            Some(reader) => reader,
-            None => ChunkReader::new(&self.root).map_err(|error| Error::Io(Arc::new(error)))?,
-        };
-        let mut raw = Vec::with_capacity(batch.raw_bytes);
-        let mut chunk = Vec::new();
-        for site in &batch.sites {
-            reader
-                .read(&site.path, site.offset, site.chunk, &mut chunk)
-                .map_err(|error| Error::Source(Arc::new(error)))?;
-            raw.extend_from_slice(&chunk);
+    fn packers(&self) -> std::sync::MutexGuard<'_, Packers> {
+        self.packers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read_and_pack(&self, batch: &Batch, history: History) -> Result<Encoded, Error> {
+        let packer = self.packers().take(history);
+        let packed = match packer {
+            Some(packer) => Ok(packer),
+            None => Packer::new(&self.root),
         }
-        self.readers.lock().unwrap_or_else(PoisonError::into_inner).push(reader);
-        let raw_bytes = raw.len();
-        let packed =
-            zstd::bulk::compress(&raw, LEVEL).map_err(|error| Error::Compress(Arc::new(error)))?;
-        let is_compressed = packed.len() < raw_bytes / 16 * 15;
-        let bytes = if is_compressed { packed } else { raw }.into();
-        Ok(Encoded { is_compressed, bytes, raw_bytes })
+        .and_then(|mut packer| packer.pack(batch, history).map(|encoded| (encoded, packer)));
+        let mut packers = self.packers();
+        packers.at_work -= 1;
+        let (encoded, packer) = packed?;
+        packers.at_rest.push(packer);
+        Ok(encoded)
     }
 }
 
-fn key_of(batch: &Batch) -> Key {
+impl Packers {
+    /// The packer that has `history`, else one that has another, a new one if `None`: where nodes are at more places
+    /// than there are packers, batches lose some of their history and nobody waits. As many work as there are permits.
+    fn take(&mut self, history: History) -> Option<Packer> {
+        let fitting = self.at_rest.iter().position(|packer| packer.continues(history));
+        let is_full = self.at_rest.len() + self.at_work >= PACKERS_MAX;
+        self.at_work += 1;
+        let at = fitting.or(is_full.then_some(0)).filter(|at| *at < self.at_rest.len());
+        at.map(|at| self.at_rest.remove(at))
+    }
+}
+
+fn key_of(batch: &Batch, before: Option<Digest>) -> Key {
     let mut hasher = Hasher::new(Domain::State);
+    hasher.update(&before.map(|digest| digest.0).unwrap_or_default());
     for site in &batch.sites {
         hasher.update(&site.ordinal.to_le_bytes());
     }
@@ -157,7 +222,7 @@ pub struct ManifestParts {
     /// What the delta starts from; the whole manifest if none.
     pub base: Option<ReleaseId>,
     /// Length before compression, and the compressed bytes.
-    pub parts: Vec<(usize, Arc<[u8]>)>,
+    pub parts: Vec<(usize, Bulk)>,
 }
 
 impl ManifestParts {
@@ -171,7 +236,7 @@ impl ManifestParts {
         let part = |raw: &[u8]| {
             let packed = zstd::bulk::compress(raw, MANIFEST_LEVEL);
             packed
-                .map(|packed| (raw.len(), packed.into()))
+                .map(|packed| (raw.len(), Arc::new(packed)))
                 .map_err(|error| Error::Compress(Arc::new(error)))
         };
         let parts = bytes.chunks(limits::BATCH_BYTES_MAX).map(part).collect::<Result<_, _>>()?;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::channel::Sender;
+use super::encoder::History;
 use super::ended::Ended;
 use super::fleet::Shared;
 use super::outcome::{Event, Failure};
@@ -39,11 +40,13 @@ pub(super) async fn chunks(
     let batches = || Batches::new(&shared.manifest, wanted);
     let bytes = batches().map(|batch| batch.raw_bytes as u64).sum();
     shared.monitor.event(Event::Lacks { node, bytes });
+    let mut history = History::default();
     for batch in batches() {
-        let encoded = shared.encoder.encode(batch).await;
+        let encoded = shared.encoder.encode(batch, history).await;
         let encoded = encoded.map_err(|error| Ended::Failed(Failure::from(&error)))?;
+        history = encoded.history;
         shared.throttle.pass(encoded.bytes.len()).await;
-        let message = ToAgent::Batch { is_compressed: encoded.is_compressed };
+        let message = ToAgent::Batch { packing: encoded.packing };
         sender.send(&message, encoded.bytes).await?;
         shared.monitor.event(Event::Sent { node, bytes: encoded.raw_bytes as u64 });
     }

@@ -11,6 +11,7 @@ pub mod options;
 pub mod stop;
 pub mod state;
 pub mod channel;
+mod packer;
 pub mod encoder;
 mod failure;
 mod early;

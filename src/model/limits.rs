@@ -26,6 +26,8 @@ pub const HOLE_BLOCK_BYTES: u32 = 64 * 1024;
 
 /// Raw bytes of the chunks that travel together in one compressed batch.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// How far back a compressed batch may refer to batches before it, as a power of two: what both sides hold in memory.
+pub const HISTORY_BYTES_LOG: u32 = 23;
 /// Largest frame on the wire, header included.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Largest manifest in canonical bytes (about eight million entries).

@@ -91,6 +91,8 @@ pub struct Batch {
     pub sites: Vec<Site>,
     /// The sum of their lengths.
     pub raw_bytes: usize,
+    /// The number of its cell: batches never reach over a multiple of so many bytes of the release.
+    pub cell: u64,
 }
 
 /// Walks the batches of `wanted` over `manifest`.
@@ -169,10 +171,10 @@ impl Iterator for Batches<'_> {
 
     fn next(&mut self) -> Option<Batch> {
         let (before, first) = self.next_site()?;
-        let group = before / GRID_BYTES;
-        let mut batch = Batch { raw_bytes: first.chunk.bytes as usize, sites: vec![first] };
+        let cell = before / GRID_BYTES;
+        let mut batch = Batch { raw_bytes: first.chunk.bytes as usize, sites: vec![first], cell };
         while let Some((before, site)) = self.next_site() {
-            if before / GRID_BYTES != group {
+            if before / GRID_BYTES != cell {
                 self.peeked = Some((before, site));
                 break;
             }

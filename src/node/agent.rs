@@ -33,6 +33,8 @@ pub struct AgentOptions {
 /// The agent's end of the conversation.
 pub struct Hub {
     inbox: mpsc::Receiver<Result<Received, stream::Error>>,
+    /// Takes buffers of bulk bytes to the thread that reads.
+    spares: mpsc::Sender<Vec<u8>>,
     outbox: Outbox,
     /// Set when the stream has ended, so that long work stops.
     pub is_gone: Arc<AtomicBool>,
@@ -90,6 +92,7 @@ fn send(outbox: &Outbox, message: &ToHub) -> Result<(), Error> {
 impl Hub {
     fn listen(input: impl Read + Send + 'static, outbox: Outbox) -> Self {
         let (inbox_of, inbox) = mpsc::sync_channel(FRAMES_AHEAD);
+        let (spares, spares_of) = mpsc::channel();
         let is_gone = Arc::new(AtomicBool::new(false));
         let gone = Arc::clone(&is_gone);
         let reader = thread::Builder::new().name("frames".into()).spawn(move || {
@@ -101,7 +104,7 @@ impl Hub {
                 }
             };
             loop {
-                let received = receiver.receive();
+                let received = receiver.receive(spares_of.try_recv().unwrap_or_default());
                 let is_last = received.is_err();
                 gone.store(is_last, Ordering::Relaxed);
                 if inbox_of.send(received).is_err() || is_last {
@@ -112,7 +115,13 @@ impl Hub {
         if reader.is_err() {
             is_gone.store(true, Ordering::Relaxed);
         }
-        Self { inbox, outbox, is_gone }
+        Self { inbox, spares, outbox, is_gone }
+    }
+
+    /// Gives the room of bulk bytes back that are no longer needed.
+    pub fn give_back(&self, bulk: Vec<u8>) {
+        // Nobody reads any more: then nobody needs it.
+        drop(self.spares.send(bulk));
     }
 
     /// Sends `message`.

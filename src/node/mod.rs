@@ -29,4 +29,5 @@ pub mod accounts;
 pub mod offer;
 pub mod after;
 pub mod transaction;
+pub mod incoming;
 pub mod agent;

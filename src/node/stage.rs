@@ -18,17 +18,19 @@ use crate::model::manifest::Manifest;
 use crate::model::path::TreePath;
 use crate::model::plan::Plan;
 use crate::os::dir::Dir;
+use crate::os::durable::Behind;
 use crate::os::meta::{self, KeepXattrs};
 use crate::os::stat::Stat;
 use crate::scan::Found;
 
 /// Gives the bytes of the wanted chunks, one after the other, in the order of their ordinals.
 pub trait ChunkStream {
-    /// The bytes of the next wanted chunk, which must be `chunk`.
+    /// The bytes of the next wanted chunks: of the first of `chunks`, which are the next ones, and of as many more of
+    /// them as lie at hand behind it. What is given once is not given again.
     ///
     /// # Errors
     /// The stream ends, or gives something else.
-    fn next(&mut self, chunk: &Chunk, into: &mut Vec<u8>) -> Result<(), Error>;
+    fn next(&mut self, chunks: &[Chunk]) -> Result<&[u8], Error>;
 }
 
 /// What the stage is told beside the plan.
@@ -152,18 +154,34 @@ fn dress(
     meta: &Meta,
     options: &StageOptions,
     path: &TreePath,
-) -> Result<Stat, Error> {
+) -> Result<(), Error> {
     let file = file.as_fd();
     meta::apply(file, meta, options.keep_xattrs)
         .map_err(io_error("set metadata of", path.as_bytes()))?;
     let stat = meta::stat(file).map_err(io_error("look at", path.as_bytes()))?;
+    has_kept(&stat, meta, path)
+}
+
+/// As [`dress`], for what was created here.
+fn dress_new(
+    file: impl AsFd,
+    meta: &Meta,
+    options: &StageOptions,
+    path: &TreePath,
+) -> Result<Stat, Error> {
+    let stat = meta::apply_to_new(file, meta, options.keep_xattrs)
+        .map_err(io_error("set metadata of", path.as_bytes()))?;
+    has_kept(&stat, meta, path).map(|()| stat)
+}
+
+fn has_kept(stat: &Stat, meta: &Meta, path: &TreePath) -> Result<(), Error> {
     if stat.mode != meta.mode {
         return Err(not_kept(
             path,
             &format!("the mode {:04o} becomes {:04o}", meta.mode, stat.mode),
         ));
     }
-    if stat.id.mtime == meta.mtime { Ok(stat) } else { Err(time_not_kept(path)) }
+    if stat.id.mtime == meta.mtime { Ok(()) } else { Err(time_not_kept(path)) }
 }
 
 fn not_kept(path: &TreePath, what: &str) -> Error {
@@ -193,6 +211,10 @@ pub struct Input<'a> {
     pub first_names: std::collections::HashMap<TreePath, TreePath>,
     /// Hard links are kept, so first names are remembered.
     pub hard_links: bool,
+    /// Is told what was written.
+    pub behind: &'a mut Behind,
+    /// Local chunks pass through it.
+    pub buffer: Vec<u8>,
 }
 
 impl std::fmt::Debug for Input<'_> {
@@ -239,7 +261,7 @@ impl Branch<'_> {
         if self.moved_into.contains(&path) || (is_top && !super::place::is_privileged()) {
             meta.mode |= 0o700;
         }
-        dress(&dir, &meta, self.options, &path).map(drop)
+        dress_new(&dir, &meta, self.options, &path).map(drop)
     }
 
     /// Adds `entry`, known as `name` in the innermost directory; gives its inode.
@@ -264,7 +286,7 @@ impl Branch<'_> {
                 let file = parent.create_file(name, 0o600).map_err(io_error("create", path))?;
                 write_content(&file, content, entry, at, input)?;
                 let meta = self.options.meta_of(entry);
-                let stat = dress(&file, &meta, self.options, &entry.path)?;
+                let stat = dress_new(&file, &meta, self.options, &entry.path)?;
                 if input.hard_links {
                     input.first_names.insert(entry.path.clone(), at.clone());
                 }
@@ -302,41 +324,106 @@ fn write_content(
     at: &TreePath,
     input: &mut Input<'_>,
 ) -> Result<(), Error> {
-    let path = entry.path.as_bytes();
     let mut offset = 0u64;
-    let mut buffer = Vec::new();
+    let mut writer = FileWriter { file, path: &entry.path, run: Vec::new(), run_at: 0 };
     let mut shared: Option<Arc<TreePath>> = None;
     for segment in content.segments() {
         if let Segment::Chunk(chunk) = segment {
-            if let Some(location) = input.sources.next_use(chunk) {
-                input.local.read(&location, chunk, &mut buffer)?;
-            } else {
-                input.wire.next(chunk, &mut buffer)?;
-                verify(chunk, &buffer, &entry.path)?;
-            }
-            file.write_all_at(&buffer, offset).map_err(io_error("write", path))?;
+            let location = input.sources.next_use(chunk);
+            // Told before it is true: whoever copies this chunk does so after the run was written.
             input.sources.staged_at(chunk, || {
                 let path = shared.get_or_insert_with(|| Arc::new(at.clone()));
                 Location::Staged { path: Arc::clone(path), offset }
             });
+            match location {
+                None => writer.add(chunk, offset),
+                Some(location) => {
+                    writer.write_run(input)?;
+                    writer.copy(&location, chunk, offset, input)?;
+                }
+            }
+        } else {
+            writer.write_run(input)?;
         }
         offset = offset.saturating_add(segment.bytes());
     }
+    writer.write_run(input)?;
     // A hole at the end is only there once the length says so.
     if matches!(content.segments().last(), Some(Segment::Hole { .. })) {
-        file.set_len(offset).map_err(io_error("write", path))?;
+        file.set_len(offset).map_err(io_error("write", entry.path.as_bytes()))?;
     }
     Ok(())
 }
 
-fn verify(chunk: &Chunk, bytes: &[u8], path: &TreePath) -> Result<(), Error> {
-    if bytes.len() == chunk.bytes as usize && Digest::of(Domain::Chunk, bytes) == chunk.digest {
-        return Ok(());
+/// Writes a file in as few steps as its bytes come in.
+struct FileWriter<'a> {
+    file: &'a File,
+    path: &'a TreePath,
+    /// Chunks from the wire that stand one behind the other in the file, not written yet.
+    run: Vec<Chunk>,
+    run_at: u64,
+}
+
+impl FileWriter<'_> {
+    fn add(&mut self, chunk: &Chunk, offset: u64) {
+        if self.run.is_empty() {
+            self.run_at = offset;
+        }
+        self.run.push(*chunk);
     }
-    Err(Error::Refused {
+
+    fn copy(
+        &mut self,
+        location: &Location,
+        chunk: &Chunk,
+        offset: u64,
+        input: &mut Input<'_>,
+    ) -> Result<(), Error> {
+        let Input { local, buffer, behind, .. } = input;
+        local.read(location, chunk, buffer)?;
+        self.write(buffer, offset, behind)
+    }
+
+    fn write_run(&mut self, input: &mut Input<'_>) -> Result<(), Error> {
+        let mut run = self.run.as_slice();
+        while !run.is_empty() {
+            let bytes = input.wire.next(run)?;
+            run = verify(run, bytes).ok_or_else(|| mismatch(self.path))?;
+            self.write(bytes, self.run_at, input.behind)?;
+            self.run_at = self.run_at.saturating_add(bytes.len() as u64);
+        }
+        self.run.clear();
+        Ok(())
+    }
+
+    fn write(&self, bytes: &[u8], offset: u64, behind: &mut Behind) -> Result<(), Error> {
+        let written = self.file.write_all_at(bytes, offset);
+        written.map_err(io_error("write", self.path.as_bytes()))?;
+        behind.made(bytes.len() as u64);
+        Ok(())
+    }
+}
+
+/// Checks that `bytes` are those of the first of `chunks` and of as many more as they are long; gives the others.
+fn verify<'a>(mut chunks: &'a [Chunk], mut bytes: &[u8]) -> Option<&'a [Chunk]> {
+    loop {
+        let (chunk, others) = chunks.split_first()?;
+        let (own, rest) = bytes.split_at_checked(chunk.bytes as usize)?;
+        if Digest::of(Domain::Chunk, own) != chunk.digest {
+            return None;
+        }
+        if rest.is_empty() {
+            return Some(others);
+        }
+        (chunks, bytes) = (others, rest);
+    }
+}
+
+fn mismatch(path: &TreePath) -> Error {
+    Error::Refused {
         class: crate::wire::message::FailedClass::Integrity,
         kind: "content-mismatch",
         message: format!("the bytes sent for {path} do not match its digest"),
         hint: None,
-    })
+    }
 }

@@ -3,20 +3,17 @@
 use super::agent::{Hub, unexpected};
 use super::content::LocalReader;
 use super::error::{Error, io_error};
+use super::incoming::Incoming;
 use super::journal::{Journal, Record};
 use super::kept::KeptList;
 use super::offer::{self, Offered};
 use super::place::Place;
-use super::stage::{self, ChunkStream, Input};
+use super::stage::{self, Input};
 use super::steps::{self, Steps};
 use super::{after, commit, prepare, recover};
 use crate::model::digest::Digest;
-use crate::model::entry::Chunk;
-use crate::model::limits;
-use crate::model::manifest::Manifest;
-use crate::model::want::{Batches, Wanted};
 use crate::os::dir::Dir;
-use crate::os::durable;
+use crate::os::durable::{self, Behind};
 use crate::wire::message::{FailedClass, Stage, ToAgent, ToHub, Txid};
 
 /// A transaction at a target.
@@ -69,13 +66,17 @@ impl Transaction<'_> {
         let (stage_dir, kept_dir) = (state.stage_of(txid)?, state.kept_of(txid)?);
         let mut sources = std::mem::take(&mut offered.sources);
         let wanted = std::mem::take(&mut sources.wanted);
-        let mut wire = Wire::new(self.hub, &offered.manifest, &wanted);
+        let mut wire = Incoming::new(self.hub, &offered.manifest, &wanted);
+        let behind = Behind::start(&stage_dir);
+        let mut behind = behind.map_err(io_error("start a thread for", "the stage"))?;
         let input = Input {
             sources: &mut sources,
             local: LocalReader::new(self.place.root.as_ref(), &state.kept, &stage_dir),
             wire: &mut wire,
             first_names: std::collections::HashMap::new(),
             hard_links: offered.manifest.header().capture.hard_links,
+            behind: &mut behind,
+            buffer: Vec::new(),
         };
         let staged =
             stage::write(&stage_dir, &offered.plan, &offered.manifest, input, &offered.options)?;
@@ -98,6 +99,7 @@ impl Transaction<'_> {
         let name = offered.manifest.id().to_string();
         durable::replace_lazily(&state.manifests, name.as_bytes(), offered.manifest.as_bytes())
             .map_err(io_error("write", "the manifest"))?;
+        behind.finish().map_err(io_error("write", "the stage"))?;
         // One barrier for all of it: files, their directories, the lists.
         stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))?;
         self.journal.append(&Record::Prepared { txid, steps: digest })
@@ -126,74 +128,4 @@ fn write_steps(stage: &Dir, steps: &Steps) -> Result<Digest, Error> {
     durable::replace_lazily(stage, steps::NAME, &bytes)
         .map_err(io_error("write", "the list of steps"))?;
     Ok(Steps::digest(&bytes))
-}
-
-/// The wanted chunks as they come from the hub, batch by batch.
-struct Wire<'a> {
-    hub: &'a Hub,
-    batches: Batches<'a>,
-    /// The raw bytes of the batch at hand, and how many of them were given out.
-    batch: Vec<u8>,
-    given: usize,
-}
-
-impl<'a> Wire<'a> {
-    fn new(hub: &'a Hub, manifest: &'a Manifest, wanted: &'a Wanted) -> Self {
-        Self { hub, batches: Batches::new(manifest, wanted), batch: Vec::new(), given: 0 }
-    }
-
-    fn next_batch(&mut self) -> Result<(), Error> {
-        let broken = |what: &str| Error::Protocol { what: what.to_owned() };
-        let expected =
-            self.batches.next().ok_or_else(|| broken("more chunks are used than wanted"))?;
-        let received = self.hub.receive()?;
-        let ToAgent::Batch { is_compressed } = received.message else {
-            return Err(match received.message {
-                ToAgent::Abort => Error::HubGone,
-                other => unexpected(&other),
-            });
-        };
-        if expected.raw_bytes > limits::FRAME_BYTES_MAX {
-            return Err(broken("a batch is longer than any may be"));
-        }
-        self.batch = if is_compressed {
-            zstd::bulk::decompress(&received.bulk, expected.raw_bytes)
-                .map_err(|_error| broken("a batch cannot be decompressed"))?
-        } else {
-            received.bulk
-        };
-        self.given = 0;
-        if self.batch.len() == expected.raw_bytes {
-            Ok(())
-        } else {
-            Err(broken("a batch has another length"))
-        }
-    }
-
-    /// Checks that the hub sent what was wanted and no more.
-    fn finish(mut self) -> Result<(), Error> {
-        let is_whole = self.given == self.batch.len() && self.batches.next().is_none();
-        if is_whole {
-            Ok(())
-        } else {
-            Err(Error::Protocol { what: "chunks were sent that nothing uses".into() })
-        }
-    }
-}
-
-impl ChunkStream for Wire<'_> {
-    fn next(&mut self, chunk: &Chunk, into: &mut Vec<u8>) -> Result<(), Error> {
-        if self.given == self.batch.len() {
-            self.next_batch()?;
-        }
-        let end = self.given.saturating_add(chunk.bytes as usize);
-        let bytes = self
-            .batch
-            .get(self.given..end)
-            .ok_or_else(|| Error::Protocol { what: "a chunk crosses its batch".into() })?;
-        into.clear();
-        into.extend_from_slice(bytes);
-        self.given = end;
-        Ok(())
-    }
 }

@@ -83,6 +83,7 @@ impl Invocation {
         let (Some(stdin), Some(stdout), Some(stderr)) = streams else {
             return Err(io::Error::other("a stream of the child is missing"));
         };
+        super::file::widen_pipe(&stdin);
         Ok(Piped { stdin, stdout, stderr, process: Process { child } })
     }
 

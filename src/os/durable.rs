@@ -1,6 +1,9 @@
-//! Own state files, written so that after a power cut the old or the new content stands, whole.
+//! Own state files, written so that after a power cut the old or the new content stands, whole; and [`Behind`], which has
+//! much of what is staged on the disk before anyone waits for it.
 
 use std::io::{self, Read as _, Write as _};
+use std::sync::mpsc::{self, SyncSender};
+use std::thread::{self, JoinHandle};
 
 use super::dir::{Dir, Rename};
 
@@ -50,6 +53,57 @@ pub fn read(directory: &Dir, name: &[u8], bytes_max: u64) -> io::Result<Option<V
         ));
     }
     Ok(Some(bytes))
+}
+
+/// Writes to the disk from behind, in a thread of its own, what is being made on a file system.
+///
+/// It is a help, no barrier: who needs one still calls [`Dir::sync_file_system`], which then has little left to do.
+/// PERF: 4 nodes of 150 MB on one disk: the barrier at the end took 1.3 to 1.9 s of 4.3 s without it.
+#[derive(Debug)]
+pub struct Behind {
+    /// Bytes made since the thread was last told.
+    bytes: u64,
+    tell: SyncSender<()>,
+    thread: JoinHandle<io::Result<()>>,
+}
+
+/// So much is made before it is written.
+const BEHIND_BYTES: u64 = 16 * 1024 * 1024;
+/// What a name costs the disk beside its bytes.
+const NAME_COST_BYTES: u64 = 4096;
+
+impl Behind {
+    /// Starts to write what is made on the file system of `directory`.
+    ///
+    /// # Errors
+    /// Out of threads or file descriptors.
+    pub fn start(directory: &Dir) -> io::Result<Self> {
+        let directory = directory.try_clone()?;
+        let (tell, told) = mpsc::sync_channel(1);
+        let work = move || told.iter().try_for_each(|()| directory.sync_file_system());
+        let thread = thread::Builder::new().name("behind".into()).spawn(work)?;
+        Ok(Self { bytes: 0, tell, thread })
+    }
+
+    /// A file of `bytes` new bytes was made, or so much of one.
+    pub fn made(&mut self, bytes: u64) {
+        self.bytes = self.bytes.saturating_add(bytes).saturating_add(NAME_COST_BYTES);
+        if self.bytes >= BEHIND_BYTES {
+            self.bytes = 0;
+            // One round is under way and another waits behind it: that one will take these bytes as well.
+            let _told = self.tell.try_send(());
+        }
+    }
+
+    /// Ends the thread behind the round that it is at.
+    ///
+    /// # Errors
+    /// That of any round: the system tells an error of the disk once for each handle, and the barrier may not hear of
+    /// it again.
+    pub fn finish(self) -> io::Result<()> {
+        drop(self.tell);
+        self.thread.join().unwrap_or_else(|_panic| Err(io::Error::other("the thread ended")))
+    }
 }
 
 /// Opens the own directory `name`, mode 0700, creating it if it is missing (rule S3).

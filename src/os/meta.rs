@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _};
+use std::sync::LazyLock;
 
 use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
@@ -17,6 +18,12 @@ fn times(mtime: Timestamp) -> Timestamps {
         last_modification: Timespec { tv_sec: mtime.seconds, tv_nsec: i64::from(mtime.nanos) },
     }
 }
+
+/// Whose what this process creates is, where nothing about the place says otherwise.
+static OWN: LazyLock<Owner> = LazyLock::new(|| Owner {
+    uid: rustix::process::geteuid().as_raw(),
+    gid: rustix::process::getegid().as_raw(),
+});
 
 /// Looks at an open file.
 ///
@@ -50,6 +57,33 @@ pub fn apply(file: impl AsFd, meta: &Meta, keep_xattrs: KeepXattrs) -> io::Resul
         rustix::fs::futimens(file, &times(meta.mtime))?;
     }
     Ok(())
+}
+
+/// Makes an open file or directory that this process has created have `meta`, and looks at it once, at the end.
+///
+/// PERF: nothing is looked at before, as [`apply`] does; of 100,000 files that is three system calls less each.
+///
+/// # Errors
+/// The first that cannot be set, as the operating system says it.
+pub fn apply_to_new(file: impl AsFd, meta: &Meta, keep_xattrs: KeepXattrs) -> io::Result<Stat> {
+    let file = file.as_fd();
+    if let Some(owner) = meta.owner
+        && owner != *OWN
+    {
+        rustix::fs::fchown(file, Some(Uid::from_raw(owner.uid)), Some(Gid::from_raw(owner.gid)))?;
+    }
+    if keep_xattrs.any() {
+        apply_xattrs(file, &meta.xattrs, keep_xattrs)?;
+    }
+    set_mode(file, meta.mode)?;
+    rustix::fs::futimens(file, &times(meta.mtime))?;
+    let stat = stat(file)?;
+    if meta.owner.is_none_or(|owner| owner == stat.owner) {
+        return Ok(stat);
+    }
+    // A directory with the setgid bit, or a mapped user: what is created here belongs to another.
+    apply(file, meta, keep_xattrs)?;
+    self::stat(file)
 }
 
 /// Sets owner and time of the symbolic link `name`, which has no handle that could be asked to.

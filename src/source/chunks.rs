@@ -29,10 +29,12 @@ pub enum ReadError {
 
 /// Reads chunks of the source, each checked against its digest before it is given out.
 ///
-/// Keeps the last file open, so chunks are best asked for file by file. To read in parallel, make several.
+/// Keeps the last file and its directory open, so chunks are best asked for in the order of the manifest. To read in
+/// parallel, make several.
 #[derive(Debug)]
 pub struct ChunkReader {
     root: Dir,
+    parent: Option<(TreePath, Dir)>,
     open: Option<(TreePath, std::os::fd::OwnedFd)>,
 }
 
@@ -42,12 +44,13 @@ impl ChunkReader {
     /// # Errors
     /// Out of file descriptors.
     pub fn new(root: &Dir) -> std::io::Result<Self> {
-        Ok(Self { root: root.try_clone()?, open: None })
+        Ok(Self { root: root.try_clone()?, parent: None, open: None })
     }
 
-    /// Puts the bytes of `chunk`, which stand at `offset` of the file at `path`, into `into`, whose content is replaced.
+    /// Appends the bytes of `chunk`, which stand at `offset` of the file at `path`, to `into`.
     ///
-    /// Guarantees: on success `into` holds exactly the bytes of the digest (faults 1 to 3); on failure nothing.
+    /// Guarantees: on success what was appended is exactly the bytes of the digest (faults 1 to 3); on failure `into` is
+    /// as long as it was.
     ///
     /// # Errors
     /// [`ReadError`] naming the file.
@@ -58,7 +61,6 @@ impl ChunkReader {
         chunk: Chunk,
         into: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
-        into.clear();
         let unreadable = |source| ReadError::Unreadable { path: path.clone(), source };
         if chunk.bytes > CHUNK_BYTES_MAX {
             return Err(unreadable(std::io::ErrorKind::InvalidInput.into()));
@@ -72,14 +74,16 @@ impl ChunkReader {
         let Some((_, fd)) = &self.open else {
             return Err(unreadable(std::io::ErrorKind::NotFound.into()));
         };
-        into.resize(wanted, 0);
-        let count = file::read_at(fd, offset, into);
+        let start = into.len();
+        into.resize(start.saturating_add(wanted), 0);
+        let own = into.get_mut(start..).unwrap_or_default();
+        let count = file::read_at(fd, offset, own);
         if matches!(count, Ok(count) if count == wanted)
-            && Digest::of(Domain::Chunk, into) == chunk.digest
+            && Digest::of(Domain::Chunk, own) == chunk.digest
         {
             return Ok(());
         }
-        into.clear();
+        into.truncate(start);
         self.open = None;
         match count {
             Err(source) => Err(unreadable(source)),
@@ -87,8 +91,16 @@ impl ChunkReader {
         }
     }
 
-    fn open_file(&self, path: &TreePath) -> std::io::Result<std::os::fd::OwnedFd> {
+    fn open_file(&mut self, path: &TreePath) -> std::io::Result<std::os::fd::OwnedFd> {
         let (parent, name) = path.split_last().ok_or(std::io::ErrorKind::IsADirectory)?;
-        Ok(self.root.open_path(&parent)?.open_file(name)?.into())
+        if !matches!(&self.parent, Some((open, _)) if *open == parent) {
+            self.parent = None;
+            let directory = self.root.open_path(&parent)?;
+            self.parent = Some((parent, directory));
+        }
+        let Some((_, directory)) = &self.parent else {
+            return Err(std::io::ErrorKind::NotFound.into());
+        };
+        Ok(directory.open_file(name)?.into())
     }
 }

@@ -23,7 +23,7 @@
 mod to_agent;
 mod to_hub;
 
-pub use to_agent::{ManifestPart, Offer, Open, SourcePlace, Stage, ToAgent};
+pub use to_agent::{ManifestPart, Offer, Open, Packing, SourcePlace, Stage, ToAgent};
 pub use to_hub::{CHANGES_MAX, Failed, FailedClass, Opened, Pending, Planned, ToHub};
 
 use crate::model::codec::{Reader, Result, Writer};

@@ -64,11 +64,11 @@ impl<R: Read> Receiver<R> {
         Err(Error::NoHub)
     }
 
-    /// The next message.
+    /// The next message; its bulk bytes take the room of `spare`.
     ///
     /// # Errors
     /// As [`Error`] says; after one, nothing more can be received.
-    pub fn receive(&mut self) -> Result<Received, Error> {
+    pub fn receive(&mut self, spare: Vec<u8>) -> Result<Received, Error> {
         let mut head = [0; HEADER_BYTES];
         self.stream.read_exact(&mut head).map_err(Error::Io)?;
         let header = Header::parse(&head).map_err(Error::Frame)?;
@@ -76,7 +76,8 @@ impl<R: Read> Receiver<R> {
         self.stream.read_exact(&mut control).map_err(Error::Io)?;
         header.verify(self.sequence, &control).map_err(Error::Frame)?;
         let message = ToAgent::decode(&control).map_err(Error::Message)?;
-        let mut bulk = vec![0; header.bulk_bytes];
+        let mut bulk = spare;
+        bulk.resize(header.bulk_bytes, 0);
         self.stream.read_exact(&mut bulk).map_err(Error::Io)?;
         self.sequence = self.sequence.wrapping_add(1);
         Ok(Received { message, bulk })

@@ -16,6 +16,7 @@ mod cli_config;
 mod cli_output;
 mod cli_usage;
 mod example;
+mod hub_batches;
 mod hub_cluster;
 mod hub_early;
 mod hub_runs;

@@ -82,15 +82,14 @@ pub(crate) fn shipped(source: &Source, path: &str) -> Result<Vec<u8>, ReadError>
     let Kind::File(content) = entry(&source.manifest, path).kind else {
         panic!("{path} is no file")
     };
-    let (mut all, mut chunk_bytes) = (Vec::new(), Vec::new());
+    let mut all = Vec::new();
     for segment in content.segments() {
         match segment {
             depsync::model::entry::Segment::Hole { bytes } => {
                 all.resize(all.len() + usize::try_from(*bytes).expect("small"), 0);
             }
             depsync::model::entry::Segment::Chunk(chunk) => {
-                reader.read(&tree_path(path), all.len() as u64, *chunk, &mut chunk_bytes)?;
-                all.extend_from_slice(&chunk_bytes);
+                reader.read(&tree_path(path), all.len() as u64, *chunk, &mut all)?;
             }
         }
     }

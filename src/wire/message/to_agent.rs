@@ -27,8 +27,8 @@ pub enum ToAgent {
     Stage(Stage),
     /// The next batch of wanted chunks; the bulk bytes.
     Batch {
-        /// The bulk bytes are a zstd frame.
-        is_compressed: bool,
+        /// What the bulk bytes are.
+        packing: Packing,
     },
     /// Make it live.
     Commit {
@@ -39,6 +39,18 @@ pub enum ToAgent {
     Abort,
     /// The hub is there.
     Alive,
+}
+
+/// How the chunks of a batch travel. The bytes of its history are those of the compressed batches since the last fresh
+/// one; plain batches are no part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Packing {
+    /// As they are.
+    Plain,
+    /// As the first bytes of a zstd frame, flushed at the end of the batch: history begins here.
+    Fresh,
+    /// As the next bytes of the frame of the compressed batch before, flushed likewise.
+    Continued,
 }
 
 /// Take the lease of a target.
@@ -146,9 +158,13 @@ impl ToAgent {
                 w.u64(stage.fence);
                 w.u64(u64::from(stage.keep_releases));
             }
-            Self::Batch { is_compressed } => {
+            Self::Batch { packing } => {
                 w.u8(5);
-                w.bool(*is_compressed);
+                w.u8(match packing {
+                    Packing::Plain => 0,
+                    Packing::Fresh => 1,
+                    Packing::Continued => 2,
+                });
             }
             Self::Commit { txid } => {
                 w.u8(6);
@@ -179,7 +195,14 @@ impl ToAgent {
             4 => {
                 Self::Stage(Stage { txid: get_txid(r)?, fence: r.u64()?, keep_releases: r.u32()? })
             }
-            5 => Self::Batch { is_compressed: r.bool()? },
+            5 => Self::Batch {
+                packing: match r.u8()? {
+                    0 => Packing::Plain,
+                    1 => Packing::Fresh,
+                    2 => Packing::Continued,
+                    tag => return Err(r.unknown(u64::from(tag))),
+                },
+            },
             6 => Self::Commit { txid: get_txid(r)? },
             7 => Self::Abort,
             8 => Self::Alive,
