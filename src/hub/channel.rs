@@ -15,7 +15,7 @@ use crate::wire::message::{ToAgent, ToHub};
 /// How often the hub says that it is there while it has nothing else to say.
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// Frames queued for a node beyond the one being written: each node's own pace, bounded memory.
-const FRAMES_QUEUED: usize = 2;
+const FRAMES_QUEUED: usize = 1;
 
 /// Bytes that go to many nodes.
 pub type Bulk = Arc<Vec<u8>>;

@@ -4,6 +4,8 @@
 //! behind makes the hub read again, and slows nobody.
 
 use std::collections::{HashMap, VecDeque};
+use std::num::NonZeroU64;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::{OnceCell, Semaphore};
@@ -55,34 +57,32 @@ pub struct Encoded {
     pub history: History,
 }
 
-/// What an agent's decoder has seen: nodes of equal history are sent the same bytes.
+/// What an agent's decoder has seen: nodes of equal history have got the very same frame so far.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct History {
     /// The stretch of the release it lies in.
     stretch: u64,
-    seen: Option<Digest>,
+    /// The number of the last compressed batch. No two ever made have the same, even of the same chunks: two streams
+    /// that were fed alike need not have written alike.
+    last: Option<NonZeroU64>,
 }
 
 impl History {
     /// What of it counts for `batch`.
     fn before(self, batch: &Batch) -> Self {
         let stretch = batch.cell / STRETCH_CELLS;
-        if stretch == self.stretch { self } else { Self { stretch, seen: None } }
+        if stretch == self.stretch { self } else { Self { stretch, last: None } }
     }
 
     /// True if nothing was compressed yet.
     pub(super) fn is_empty(self) -> bool {
-        self.seen.is_none()
+        self.last.is_none()
     }
 
-    /// The history behind `batch`, where that is packed so.
-    pub(super) fn behind(self, batch: &Batch, packing: Packing) -> Self {
-        let seen = match packing {
-            Packing::Plain => self.seen,
-            Packing::Fresh => Some(key_of(batch, None)),
-            Packing::Continued => Some(key_of(batch, self.seen)),
-        };
-        Self { seen, ..self }
+    /// The history behind one more compressed batch.
+    pub(super) fn next(self) -> Self {
+        static MADE: AtomicU64 = AtomicU64::new(1);
+        Self { last: NonZeroU64::new(MADE.fetch_add(1, Ordering::Relaxed)), ..self }
     }
 }
 
@@ -139,7 +139,7 @@ impl Encoder {
         history: History,
     ) -> Result<Encoded, Error> {
         let history = history.before(&batch);
-        let key = key_of(&batch, history.seen);
+        let key = key_of(&batch, history);
         let cell = Arc::clone(self.cache().cells.entry(key).or_default());
         let made = cell.get_or_try_init(|| {
             let encoder = Arc::clone(self);
@@ -190,9 +190,9 @@ impl Packers {
     }
 }
 
-fn key_of(batch: &Batch, before: Option<Digest>) -> Key {
+fn key_of(batch: &Batch, before: History) -> Key {
     let mut hasher = Hasher::new(Domain::State);
-    hasher.update(&before.map(|digest| digest.0).unwrap_or_default());
+    hasher.update(&before.last.map_or(0, NonZeroU64::get).to_le_bytes());
     for site in &batch.sites {
         hasher.update(&site.ordinal.to_le_bytes());
     }

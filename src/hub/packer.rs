@@ -82,10 +82,11 @@ impl Packer {
             std::mem::take(&mut self.raw)
         } else {
             self.compress(packing == Packing::Fresh).map_err(failed)?;
-            self.history = history.behind(batch, packing);
+            self.history = history.next();
             self.packed.clone()
         };
-        let (history, raw_bytes) = (history.behind(batch, packing), batch.raw_bytes);
+        let history = if packing == Packing::Plain { history } else { self.history };
+        let raw_bytes = batch.raw_bytes;
         Ok(Encoded { packing, bytes: Arc::new(bytes), raw_bytes, history })
     }
 

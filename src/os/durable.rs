@@ -133,3 +133,24 @@ pub fn private_dir(parent: &Dir, name: &[u8]) -> io::Result<Dir> {
     }
     Ok(directory)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::root::{self, Missing};
+
+    #[test]
+    fn what_is_made_is_written_from_behind_and_the_thread_ends() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let opened = root::open(directory.path(), Missing::Refuse).expect("opened");
+        let opened = opened.dir.expect("it is there");
+        let mut behind = Behind::start(&opened).expect("a thread");
+        behind.made(BEHIND_BYTES - NAME_COST_BYTES - 1);
+        assert_eq!(behind.bytes, BEHIND_BYTES - 1, "nobody was told yet");
+        for _ in 0..10 {
+            behind.made(BEHIND_BYTES);
+            assert_eq!(behind.bytes, 0, "the thread was told, or had been before");
+        }
+        behind.finish().expect("every round");
+    }
+}

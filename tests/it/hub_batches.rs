@@ -64,9 +64,11 @@ impl Node {
         let encoded = encoder.encode(batch, self.history).await.expect("encoded");
         self.history = encoded.history;
         let raw = self.decode(&encoded).expect("decoded");
-        let mut whole = Vec::new();
+        let mut whole = Vec::<u8>::new();
         for site in sites {
-            whole.extend(std::fs::read(tree.at(site.path.as_bytes())).expect("one chunk each"));
+            let file = std::fs::read(tree.at(site.path.as_bytes())).expect("a file");
+            let start = usize::try_from(site.offset).expect("an offset");
+            whole.extend_from_slice(&file[start..start + site.chunk.bytes as usize]);
         }
         assert!(raw == whole, "the bytes of the batch");
         encoded
@@ -158,4 +160,28 @@ async fn bytes_that_do_not_shrink_travel_as_they_are_and_leave_history_alone() {
         }
     }
     assert!(packings.contains(&Packing::Plain) && packings.contains(&Packing::Continued));
+}
+
+#[tokio::test]
+async fn a_node_far_behind_has_its_batches_made_again() {
+    let tree = Tree::new();
+    // Twice what is kept for others, when packed.
+    for at in 0..400u64 {
+        tree.write(format!("f{at:03}"), noise(at / 2, 100_000, 16));
+    }
+    let source = read_ok(&tree.options());
+    let encoder = Arc::new(Encoder::new(&source.root).expect("an encoder"));
+    let want = wanted(&source, |_| true);
+    let batches: Vec<_> = Batches::new(&source.manifest, &want).collect();
+    let mut nodes = [Node::new(), Node::new(), Node::new()];
+    let behind = [0, batches.len() / 2, batches.len() * 3 / 4];
+    let mut sent = [0; 3];
+    for at in 0..batches.len() * 2 {
+        for (node, (behind, sent)) in nodes.iter_mut().zip(behind.iter().zip(&mut sent)) {
+            if let Some(batch) = at.checked_sub(*behind).and_then(|at| batches.get(at)) {
+                *sent += node.get(&encoder, &tree, batch.clone()).await.bytes.len();
+            }
+        }
+    }
+    assert!(sent.iter().all(|sent| *sent > 8 << 20), "{sent:?}");
 }
