@@ -129,8 +129,27 @@ impl Sender {
     /// # Errors
     /// [`Error::Ended`].
     pub async fn send(&self, message: &ToAgent, bulk: Bulk) -> Result<(), Error> {
-        let outgoing = Outgoing { control: message.encode(), bulk };
-        self.0.send(outgoing).await.map_err(|_error| Error::Ended)
+        self.room().await?.send(message, bulk);
+        Ok(())
+    }
+
+    /// Waits for room in the node's queue: what is to be sent need not be in memory before.
+    ///
+    /// # Errors
+    /// [`Error::Ended`].
+    pub async fn room(&self) -> Result<Room<'_>, Error> {
+        self.0.reserve().await.map(Room).map_err(|_error| Error::Ended)
+    }
+}
+
+/// Room for one message in a node's queue.
+#[derive(Debug)]
+pub struct Room<'a>(mpsc::Permit<'a, Outgoing>);
+
+impl Room<'_> {
+    /// Sends `message`.
+    pub fn send(self, message: &ToAgent, bulk: Bulk) {
+        self.0.send(Outgoing { control: message.encode(), bulk });
     }
 }
 

@@ -42,12 +42,13 @@ pub(super) async fn chunks(
     shared.monitor.event(Event::Lacks { node, bytes });
     let mut history = History::default();
     for batch in batches() {
+        let room = sender.room().await?;
         let encoded = shared.encoder.encode(batch, history).await;
         let encoded = encoded.map_err(|error| Ended::Failed(Failure::from(&error)))?;
         history = encoded.history;
         shared.throttle.pass(encoded.bytes.len()).await;
         let message = ToAgent::Batch { packing: encoded.packing };
-        sender.send(&message, encoded.bytes).await?;
+        room.send(&message, encoded.bytes);
         shared.monitor.event(Event::Sent { node, bytes: encoded.raw_bytes as u64 });
     }
     Ok(())
