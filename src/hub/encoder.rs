@@ -6,7 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::num::NonZeroU64;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OnceCell, Semaphore};
 
@@ -14,6 +14,7 @@ use super::channel::Bulk;
 use super::packer::Packer;
 use crate::model::digest::{Digest, Domain, Hasher};
 use crate::model::manifest::{Manifest, ReleaseId};
+use crate::model::patch::{Cutter, Known, Near};
 use crate::model::want::Batch;
 use crate::model::{delta, limits};
 use crate::os::dir::Dir;
@@ -39,6 +40,9 @@ pub enum Error {
     /// Out of handles or threads.
     #[error("read the source")]
     Io(#[source] Arc<std::io::Error>),
+    /// The manifest cannot be made.
+    #[error("make the manifest")]
+    Release(#[source] Arc<crate::source::Error>),
     /// zstd failed, which it has no reason to.
     #[error("compress a batch")]
     Compress(#[source] Arc<std::io::Error>),
@@ -90,9 +94,11 @@ impl History {
 #[derive(Debug)]
 pub struct Encoder {
     root: Dir,
+    cutter: Cutter,
     packers: Mutex<Packers>,
     permits: Semaphore,
     cache: Mutex<Cache>,
+    known: Mutex<HashMap<Digest, Weak<Known>>>,
 }
 
 #[derive(Debug, Default)]
@@ -114,20 +120,35 @@ struct Cache {
 }
 
 impl Encoder {
-    /// Encodes from the source at `root`.
+    /// Encodes from the source at `root` for the run with the id `run`.
     ///
     /// # Errors
     /// Out of file descriptors.
-    pub fn new(root: &Dir) -> std::io::Result<Self> {
+    pub fn new(root: &Dir, run: &[u8]) -> std::io::Result<Self> {
         Ok(Self {
             root: root.try_clone()?,
+            cutter: Cutter::new(run),
             packers: Mutex::default(),
             permits: Semaphore::new(PACKERS_MAX),
             cache: Mutex::default(),
+            known: Mutex::default(),
         })
     }
 
-    /// The bytes of `batch` for a node with `history`, made once however many such nodes ask for it at the same time.
+    /// What a node has `near`, to encode batches by; one for all nodes of which it is the same.
+    pub fn known(&self, near: Near) -> Arc<Known> {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        let digest = near.digest();
+        if let Some(known) = known.get(&digest).and_then(Weak::upgrade) {
+            return known;
+        }
+        let made = Arc::new(Known::new(near));
+        known.insert(digest, Arc::downgrade(&made));
+        made
+    }
+
+    /// The bytes of `batch` for a node with `history` and what is `known`, made once however many such nodes ask for it at
+    /// the same time.
     ///
     /// Guarantees: every chunk was checked against its digest after it was read, so that mixed bytes never leave.
     ///
@@ -137,16 +158,20 @@ impl Encoder {
         self: &Arc<Self>,
         batch: Batch,
         history: History,
+        known: &Arc<Known>,
     ) -> Result<Encoded, Error> {
         let history = history.before(&batch);
-        let key = key_of(&batch, history);
+        let is_near = known.is_near(batch.sites.iter().map(|site| site.ordinal));
+        let known = is_near.then(|| Arc::clone(known));
+        let key = key_of(&batch, history, known.as_deref());
         let cell = Arc::clone(self.cache().cells.entry(key).or_default());
         let made = cell.get_or_try_init(|| {
             let encoder = Arc::clone(self);
             async move {
                 let _permit = self.permits.acquire().await;
-                let work =
-                    tokio::task::spawn_blocking(move || encoder.read_and_pack(&batch, history));
+                let work = tokio::task::spawn_blocking(move || {
+                    encoder.read_and_pack(&batch, history, known.as_deref())
+                });
                 work.await.map_err(|error| Error::Io(Arc::new(error.into())))?
             }
         });
@@ -163,13 +188,19 @@ impl Encoder {
         self.packers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn read_and_pack(&self, batch: &Batch, history: History) -> Result<Encoded, Error> {
+    fn read_and_pack(
+        &self,
+        batch: &Batch,
+        history: History,
+        known: Option<&Known>,
+    ) -> Result<Encoded, Error> {
+        let near = known.map(|known| (&self.cutter, known));
         let packer = self.packers().take(history);
         let packed = match packer {
             Some(packer) => Ok(packer),
             None => Packer::new(&self.root),
         }
-        .and_then(|mut packer| packer.pack(batch, history).map(|encoded| (encoded, packer)));
+        .and_then(|mut packer| packer.pack(batch, history, near).map(|encoded| (encoded, packer)));
         let mut packers = self.packers();
         packers.at_work -= 1;
         let (encoded, packer) = packed?;
@@ -190,8 +221,9 @@ impl Packers {
     }
 }
 
-fn key_of(batch: &Batch, before: History) -> Key {
+fn key_of(batch: &Batch, before: History, known: Option<&Known>) -> Key {
     let mut hasher = Hasher::new(Domain::State);
+    hasher.update(&known.map(|known| known.digest().0).unwrap_or_default());
     hasher.update(&before.last.map_or(0, NonZeroU64::get).to_le_bytes());
     for site in &batch.sites {
         hasher.update(&site.ordinal.to_le_bytes());

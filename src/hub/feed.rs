@@ -8,8 +8,8 @@ use super::ended::Ended;
 use super::fleet::Shared;
 use super::outcome::{Event, Failure};
 use crate::model::manifest::ReleaseId;
-use crate::model::want::{Batches, Wanted};
-use crate::wire::message::{ManifestPart, ToAgent};
+use crate::model::want::Batches;
+use crate::wire::message::{ManifestPart, Planned, ToAgent};
 
 /// Sends the manifest, as a delta from `base` if the hub knows it.
 pub(super) async fn manifest(
@@ -34,16 +34,18 @@ pub(super) async fn manifest(
 pub(super) async fn chunks(
     shared: &Arc<Shared>,
     node: usize,
-    wanted: &Wanted,
+    planned: &Planned,
     sender: Sender,
 ) -> Result<(), Ended> {
-    let batches = || Batches::new(&shared.manifest, wanted);
+    let manifest = shared.manifest().map_err(|error| Ended::Failed(Failure::from(&error)))?;
+    let batches = || Batches::new(&manifest, &planned.wanted);
     let bytes = batches().map(|batch| batch.raw_bytes as u64).sum();
     shared.monitor.event(Event::Lacks { node, bytes });
+    let known = shared.encoder.known(planned.near.clone());
     let mut history = History::default();
     for batch in batches() {
         let room = sender.room().await?;
-        let encoded = shared.encoder.encode(batch, history).await;
+        let encoded = shared.encoder.encode(batch, history, &known).await;
         let encoded = encoded.map_err(|error| Ended::Failed(Failure::from(&error)))?;
         history = encoded.history;
         shared.throttle.pass(encoded.bytes.len()).await;

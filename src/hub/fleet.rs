@@ -22,13 +22,14 @@ use super::stop::{Stop, Urgency};
 use super::throttle::Throttle;
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::os::clock::{self, Deadline};
+use crate::source::Release;
 use crate::wire::message::{SourcePlace, Txid};
 
 /// What all sessions of a run share.
 pub(super) struct Shared {
     pub(super) options: RunOptions,
     pub(super) cluster: String,
-    pub(super) manifest: Arc<Manifest>,
+    pub(super) release: Arc<Release>,
     pub(super) source_place: SourcePlace,
     pub(super) encoder: Arc<Encoder>,
     pub(super) state: State,
@@ -78,6 +79,11 @@ pub(super) struct FleetOutcome {
 }
 
 impl Shared {
+    /// The manifest of the release.
+    pub(super) fn manifest(&self) -> Result<Arc<Manifest>, encoder::Error> {
+        self.release.manifest().map_err(|error| encoder::Error::Release(Arc::new(error)))
+    }
+
     /// The manifest in parts, as a delta from `base` if the hub knows it; made once for all nodes that ask for it.
     pub(super) async fn manifest_parts(
         self: &Arc<Self>,
@@ -90,7 +96,7 @@ impl Shared {
         let shared = Arc::clone(self);
         let made = tokio::task::spawn_blocking(move || {
             let from = base.and_then(|base| shared.state.manifest(base));
-            ManifestParts::new(&shared.manifest, from.as_ref())
+            ManifestParts::new(&*shared.manifest()?, from.as_ref())
         });
         let parts = made.await.map_err(|error| encoder::Error::Io(Arc::new(error.into())))??;
         let parts = Arc::new(parts);
@@ -237,7 +243,7 @@ impl Fleet<'_> {
             .map(|(target, _)| target.to_string())
             .collect();
         let decision =
-            Decision { txid: self.shared.txid, release: self.shared.manifest.id(), pending };
+            Decision { txid: self.shared.txid, release: self.shared.release.id(), pending };
         let shared = Arc::clone(self.shared);
         let saved =
             tokio::task::spawn_blocking(move || shared.state.save_decision(&decision)).await;

@@ -122,15 +122,15 @@ impl Run<'_> {
         let file_system = (read.identity.file_system_type, read.identity.file_system);
         let is_mount = is_mount_root(&read)?;
         guard_source_change(options, &standing, file_system, is_mount)?;
-        outcome.release = Some(read.manifest.id());
+        outcome.release = Some(read.release.id());
         outcome.notes.extend(read.notes.iter().map(ToString::to_string));
         self.monitor.event(Event::Scanned {
-            release: read.manifest.id(),
+            release: read.release.id(),
             entries: read.entries,
             bytes: read.bytes,
         });
-        if read.files_read > 0 {
-            state.save_index(&read.index).map_err(|error| Failure::from(&error))?;
+        if read.is_news {
+            state.save_index(&read).map_err(|error| Failure::from(&error))?;
         }
         let shared = self.share(state, standing.fence, read)?;
         let fleet = self.runtime.block_on(fleet::run(&shared, self.stop, self.deadline));
@@ -138,13 +138,11 @@ impl Run<'_> {
             standing.fence = standing.fence.max(fleet.fence);
             let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
             if at_release || fleet.commit_window.is_some() {
-                let before = standing.release.replace(shared.manifest.id());
+                standing.release = Some(shared.release.id());
                 standing.file_system = Some(file_system);
                 standing.was_mount_root = is_mount;
                 // A delta that cannot start from here costs bytes, nothing else.
-                if before != standing.release
-                    && shared.state.save_manifest(&shared.manifest).is_err()
-                {}
+                keep_manifest(&shared);
             }
             remember(&shared.state, &standing)?;
         }
@@ -179,7 +177,7 @@ impl Run<'_> {
         } else {
             state.index(identity.root).map_err(|error| Failure::from(&error))?
         };
-        drop(index_of.send(known));
+        drop(index_of.send(Arc::new(known)));
         wait.receive(&read)?.map_err(|error| Failure::from(&error))
     }
 
@@ -194,8 +192,8 @@ impl Run<'_> {
         Ok(Arc::new(Shared {
             cluster: name.to_string_lossy().into_owned(),
             source_place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
-            encoder: Arc::new(Encoder::new(&read.root).map_err(failed)?),
-            manifest: Arc::new(read.manifest),
+            encoder: Arc::new(Encoder::new(&read.root, &run.0).map_err(failed)?),
+            release: Arc::new(read.release),
             decisions: state.decisions().map_err(|error| Failure::from(&error))?,
             runs_before: state.begin(run).map_err(|error| Failure::from(&error))?,
             state,
@@ -210,6 +208,13 @@ impl Run<'_> {
             options: options.clone(),
         }))
     }
+}
+
+fn keep_manifest(shared: &Shared) {
+    if !shared.state.has_manifest(shared.release.id())
+        && let Ok(manifest) = shared.release.manifest()
+        && shared.state.save_manifest(&manifest).is_err()
+    {}
 }
 
 fn remember(state: &State, standing: &Standing) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use zstd::stream::raw::{CParameter, Encoder as Stream, InBuffer, Operation as _,
 
 use super::encoder::{Encoded, Error, History};
 use crate::model::limits::{BATCH_BYTES_MAX, HISTORY_BYTES_LOG};
+use crate::model::patch::{self, Cutter, Known};
 use crate::model::want::Batch;
 use crate::os::dir::Dir;
 use crate::source::ChunkReader;
@@ -64,7 +65,12 @@ impl Packer {
     /// this packer's own.
     ///
     /// Guarantees: every chunk was checked against its digest after it was read. After an error this is to be dropped.
-    pub(super) fn pack(&mut self, batch: &Batch, history: History) -> Result<Encoded, Error> {
+    pub(super) fn pack(
+        &mut self,
+        batch: &Batch,
+        history: History,
+        near: Option<(&Cutter, &Known)>,
+    ) -> Result<Encoded, Error> {
         self.raw.clear();
         self.raw.reserve(batch.raw_bytes.min(BATCH_BYTES_MAX));
         for site in &batch.sites {
@@ -73,6 +79,14 @@ impl Packer {
                 .map_err(|error| Error::Source(Arc::new(error)))?;
         }
         let failed = |error: io::Error| Error::Compress(Arc::new(error));
+        let patch =
+            near.and_then(|(cutter, known)| patch::diff(cutter, known, batch.spans(&self.raw)));
+        if let Some(patch) = patch {
+            let bytes = self.prober.compress(&patch).map_err(failed)?;
+            let packing = Packing::Patch { bytes: patch.len() };
+            let raw_bytes = batch.raw_bytes;
+            return Ok(Encoded { packing, bytes: Arc::new(bytes), raw_bytes, history });
+        }
         let packing = match (self.is_worth_it().map_err(failed)?, self.continues(history)) {
             (false, _) => Packing::Plain,
             (true, false) => Packing::Fresh,

@@ -15,7 +15,6 @@ use super::options::Mode;
 use super::outcome::{Change, Counts, Event, Failure, NodeOutcome, NodeState, Phase, Verdict};
 use crate::model::codec::Writer;
 use crate::model::target::Target;
-use crate::model::want::Wanted;
 use crate::os::{clock, host};
 use crate::wire::message::{FailedClass, Offer, Open, Opened, Planned, Stage, ToAgent, ToHub};
 
@@ -275,7 +274,7 @@ impl Session {
         self.outcome.notes.extend(planned.notes.iter().cloned());
         if planned.is_clean {
             self.outcome.state = NodeState::Unchanged;
-            self.outcome.release = Some(self.shared.manifest.id());
+            self.outcome.release = Some(self.shared.release.id());
             return Ok(());
         }
         if self.shared.options.mode == Mode::Plan {
@@ -285,7 +284,7 @@ impl Session {
         if let Some(refusal) = planned.refusal {
             return Err(Ended::Refused(refusal.into()));
         }
-        self.stage(channel, &planned.wanted).await?;
+        self.stage(channel, &planned).await?;
         self.phase(Phase::Prepared);
         // The decision waits for every node: one that waits for it must not keep the others out.
         self.slot = None;
@@ -351,9 +350,9 @@ impl Session {
     async fn offer(&mut self, channel: &mut Channel) -> Result<Planned> {
         let options = &self.shared.options;
         let mut header = Writer::new();
-        self.shared.manifest.header().encode(&mut header);
+        self.shared.release.header().encode(&mut header);
         let offer = Offer {
-            release: self.shared.manifest.id(),
+            release: self.shared.release.id(),
             header: header.finish(),
             no_delete: options.node.no_delete,
             max_delete: options.guard.max_delete,
@@ -363,6 +362,8 @@ impl Session {
         };
         channel.send(&ToAgent::Offer(offer)).await?;
         match channel.receive().await? {
+            // The tree is the release already.
+            ToHub::Planned(planned) if planned.is_clean => return Ok(planned),
             ToHub::Lacks { manifest: false, .. } => {}
             ToHub::Lacks { manifest: true, base } => {
                 feed::manifest(&self.shared, &channel.sender(), base).await?;
@@ -382,7 +383,7 @@ impl Session {
         }
     }
 
-    async fn stage(&mut self, channel: &mut Channel, wanted: &Wanted) -> Result<()> {
+    async fn stage(&mut self, channel: &mut Channel, planned: &Planned) -> Result<()> {
         self.phase(Phase::Staging);
         self.fence = self.fence.max(self.shared.fence);
         let stage = Stage {
@@ -392,7 +393,7 @@ impl Session {
         };
         channel.send(&ToAgent::Stage(stage)).await?;
         let sender = channel.sender();
-        let feed = feed::chunks(&self.shared, self.node, wanted, sender);
+        let feed = feed::chunks(&self.shared, self.node, planned, sender);
         tokio::pin!(feed);
         let mut is_fed = false;
         loop {
@@ -431,7 +432,7 @@ impl Session {
                 let is_same = self.outcome.counts == Counts::default();
                 self.outcome.state =
                     if is_same { NodeState::Unchanged } else { NodeState::Committed };
-                self.outcome.release = Some(self.shared.manifest.id());
+                self.outcome.release = Some(self.shared.release.id());
                 Ok(())
             }
             ToHub::Failed(failed) if failed.class == FailedClass::Pending => {

@@ -22,10 +22,10 @@ use crate::os::dir::Dir;
 use crate::os::lock::{self, Attempt, Lock};
 use crate::os::{durable, root};
 use crate::scan::index::{Index, RootId};
+use crate::source::Source;
 use crate::wire::message::Txid;
 
 const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-const INDEX_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 /// Manifests kept as the start of deltas.
 const MANIFESTS_MAX: usize = 8;
 /// Runs remembered: an agent of an older one has long noticed that its hub is gone.
@@ -127,22 +127,21 @@ impl State {
     /// The index of the source whose root is `root`; empty if it is missing, damaged, or of another directory.
     ///
     /// # Errors
-    /// [`Error::Io`] if the file cannot be read at all.
+    /// [`Error::Io`] if the file cannot be opened at all.
     pub fn index(&self, root: RootId) -> Result<Index, Error> {
-        let bytes = match durable::read(&self.dir, b"index", INDEX_BYTES_MAX) {
-            Ok(bytes) => bytes.unwrap_or_default(),
-            Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Vec::new(),
-            Err(error) => return Err(io("read", "index")(error)),
-        };
-        Ok(Index::from_bytes(&bytes, root).unwrap_or_default())
+        match self.dir.open_file(b"index") {
+            Ok(file) => Ok(Index::open(file, root).unwrap_or_default()),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Index::empty()),
+            Err(error) => Err(io("read", "index")(error)),
+        }
     }
 
-    /// Writes the index.
+    /// Writes the index of `source`.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn save_index(&self, index: &Index) -> Result<(), Error> {
-        durable::replace_lazily(&self.dir, b"index", &index.to_bytes())
+    pub fn save_index(&self, source: &Source) -> Result<(), Error> {
+        durable::replace_lazily_with(&self.dir, b"index", |out| source.write_index(out).map(drop))
             .map_err(io("write", "index"))
     }
 
@@ -226,6 +225,11 @@ impl State {
         let bytes =
             durable::read(&self.manifests, name.as_bytes(), limits::MANIFEST_BYTES_MAX).ok()??;
         Manifest::from_bytes(bytes).ok().filter(|manifest| manifest.id() == release)
+    }
+
+    /// True if the manifest of `release` is stored.
+    pub fn has_manifest(&self, release: ReleaseId) -> bool {
+        matches!(self.manifests.find(release.to_string().as_bytes()), Ok(Some(_)))
     }
 
     /// Stores `manifest` as the start of later deltas, and drops the oldest.

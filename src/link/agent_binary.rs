@@ -18,7 +18,7 @@ use crate::os::dir::Dir;
 use crate::os::program::Program;
 use crate::os::stat::StatId;
 use crate::os::{clock, durable, root};
-use crate::scan::index;
+use crate::scan::settled;
 
 /// The file that remembers the digest.
 const MEMORY: &[u8] = b"agent";
@@ -138,7 +138,7 @@ fn look(program: &Program, id: &StatId, memory: Option<&Dir>) -> io::Result<blak
     let digest = digest_of(program)?;
     let window = Duration::from_millis(RACY_WINDOW_MS);
     if let Some(memory) = memory
-        && index::is_settled(id, looked_at, window)
+        && settled::is_settled(id, looked_at, window)
         && program.id()? == *id
     {
         drop(durable::replace_lazily(memory, MEMORY, record(id, digest).as_bytes()));

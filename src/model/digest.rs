@@ -15,6 +15,8 @@ pub enum Domain {
     State,
     /// One frame on the wire.
     Frame,
+    /// The key under which the pieces of one run are named.
+    Piece,
 }
 
 impl Domain {
@@ -26,6 +28,7 @@ impl Domain {
             Self::Tree => b"depsync 1 tree .................",
             Self::State => b"depsync 1 state ................",
             Self::Frame => b"depsync 1 frame ................",
+            Self::Piece => b"depsync 1 piece ................",
         }
     }
 }
@@ -41,6 +44,11 @@ impl Digest {
     /// The digest of `bytes` in `domain`.
     pub fn of(domain: Domain, bytes: &[u8]) -> Self {
         Self(blake3::keyed_hash(domain.key(), bytes).into())
+    }
+
+    /// The digest of `bytes` under a key of one's own.
+    pub fn keyed(key: &Self, bytes: &[u8]) -> Self {
+        Self(blake3::keyed_hash(&key.0, bytes).into())
     }
 
     /// The first twelve hexadecimal digits, as people see releases.

@@ -24,6 +24,17 @@ pub const CHUNK_BYTES_MAX: u32 = 128 * 1024;
 /// Zero bytes are told as holes in aligned blocks of this size, whatever the file system stores.
 pub const HOLE_BLOCK_BYTES: u32 = 64 * 1024;
 
+/// Pieces, by which a node names the bytes it has in the place of wanted ones: no piece but a last one is shorter.
+pub const PIECE_BYTES_MIN: usize = 256;
+/// The size aimed at.
+pub const PIECE_BYTES_AVG: usize = 512;
+/// No piece is longer.
+pub const PIECE_BYTES_MAX: usize = 2 * 1024;
+/// Bytes that a node names pieces of.
+pub const NEAR_BYTES_MAX: u64 = 64 * 1024 * 1024;
+/// Most pieces that a node names: as many as come of that.
+pub const PIECES_MAX: usize = 1 << 17;
+
 /// Raw bytes of the chunks that travel together in one compressed batch.
 pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 /// How far back a compressed batch may refer to batches before it, as a power of two: what both sides hold in memory.
@@ -34,6 +45,8 @@ pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const MANIFEST_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Most entries of one manifest.
 pub const ENTRIES_MAX: u64 = 8_000_000;
+/// Most places of the base that a manifest delta may refer to.
+pub const DELTA_REFERENCES_MAX: usize = 1 << 20;
 /// Most trees of one release.
 pub const TREES_MAX: usize = 64;
 /// Most bytes of ignore rules shipped with one release.
@@ -55,6 +68,9 @@ pub const RACY_WINDOW_MS: u64 = 2_000;
 
 const _: () = {
     assert!(CHUNK_BYTES_MIN < CHUNK_BYTES_AVG && CHUNK_BYTES_AVG < CHUNK_BYTES_MAX);
+    assert!(PIECE_BYTES_MIN < PIECE_BYTES_AVG && PIECE_BYTES_AVG < PIECE_BYTES_MAX);
+    assert!(PIECE_BYTES_MAX < CHUNK_BYTES_MIN as usize && PIECES_MAX * 16 <= FRAME_BYTES_MAX);
+    assert!(NEAR_BYTES_MAX == (PIECES_MAX * PIECE_BYTES_AVG) as u64);
     assert!(CHUNK_BYTES_MAX as usize <= BATCH_BYTES_MAX);
     assert!(BATCH_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
     assert!(XATTR_VALUE_BYTES_MAX < FRAME_BYTES_MAX);

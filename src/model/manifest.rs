@@ -12,14 +12,18 @@
 
 mod check;
 mod entries;
+mod view;
 
-pub use entries::{Body, BodyReader, decode_content, encode_content};
+pub use entries::{
+    Body, BodyReader, decode_content, decode_xattrs, encode_content, encode_xattrs, skip_content,
+};
+pub use view::{ContentView, KindView, Stamp, View, link_key};
 
 use super::codec::{Error, Reader, Result, Writer};
 use super::digest::{Digest, Domain};
 use super::entry::Entry;
 use super::limits;
-use super::path::TreePath;
+use super::path::{self, TreePath};
 use super::rules::Rules;
 use check::Checker;
 use entries::Decoder;
@@ -93,17 +97,14 @@ impl Manifest {
     /// # Errors
     /// The first rule broken. Memory stays within the bytes and the paths of one branch.
     pub fn from_bytes(bytes: Vec<u8>) -> Result<Self> {
-        if bytes.len() as u64 > limits::MANIFEST_BYTES_MAX {
-            let value = bytes.len() as u64;
-            return Err(Error::TooLarge { what: WHAT, value, limit: limits::MANIFEST_BYTES_MAX });
-        }
+        check_size(bytes.len())?;
         let mut reader = Reader::new(&bytes, WHAT);
         let header = Header::decode(&mut reader)?;
         let body_at = bytes.len().saturating_sub(reader.rest().len());
         let mut checker = Checker::new(&header);
         let mut entries = Decoder::new(reader);
-        while let Some(entry) = entries.next_entry()? {
-            checker.check(&entry)?;
+        while let Some(view) = entries.next_view()? {
+            checker.check(&view)?;
         }
         checker.finish()?;
         let id = Digest::of(Domain::Tree, &bytes);
@@ -125,22 +126,82 @@ impl Manifest {
         self.id
     }
 
-    /// The entries in order.
+    /// The entries in order, each with memory of its own.
     pub fn entries(&self) -> Entries<'_> {
-        let body = self.bytes.get(self.body_at..).unwrap_or_default();
-        Entries(Decoder::new(Reader::new(body, WHAT)))
+        Entries(self.views())
     }
+
+    /// The entries at `paths`, which are sorted; those that are not there are passed over.
+    pub fn entries_at<'a, 'p>(
+        &'a self,
+        paths: impl IntoIterator<Item = &'p TreePath> + 'a,
+    ) -> impl Iterator<Item = Entry> + 'a
+    where
+        'p: 'a,
+    {
+        let mut views = self.views();
+        let mut paths = paths.into_iter().peekable();
+        std::iter::from_fn(move || {
+            paths.peek()?;
+            views.find(|_, view| {
+                let order = |path: &TreePath| path::order(path.as_bytes(), view.path);
+                while paths.next_if(|path| order(path).is_lt()).is_some() {}
+                paths.next_if(|path| order(path).is_eq()).is_some()
+            })
+        })
+    }
+
+    /// The entries in order, each borrowed for as long as it is looked at.
+    pub fn views(&self) -> Views<'_> {
+        let body = self.bytes.get(self.body_at..).unwrap_or_default();
+        Views { decoder: Decoder::new(Reader::new(body, WHAT)), passed: 0 }
+    }
+}
+
+/// Walks the entries of a checked manifest without allocating.
+#[derive(Debug, Clone)]
+pub struct Views<'a> {
+    decoder: Decoder<'a>,
+    passed: u64,
+}
+
+impl<'a> Views<'a> {
+    /// The next entry.
+    ///
+    /// # Panics
+    /// Never: a manifest was checked when it was made.
+    #[expect(clippy::should_implement_trait, reason = "what it gives is borrowed from itself")]
+    pub fn next(&mut self) -> Option<View<'_, 'a>> {
+        self.passed = self.passed.saturating_add(1);
+        self.decoder.next_view().expect("invariant: a manifest was checked when it was made")
+    }
+
+    /// The next entry that `is_wanted` accepts, given its number.
+    pub fn find(&mut self, mut is_wanted: impl FnMut(u64, &View<'_, 'a>) -> bool) -> Option<Entry> {
+        loop {
+            let number = self.passed;
+            let view = self.next()?;
+            if is_wanted(number, &view) {
+                return Some(view.to_entry());
+            }
+        }
+    }
+}
+
+fn check_size(bytes: usize) -> Result<()> {
+    let (value, limit) = (bytes as u64, limits::MANIFEST_BYTES_MAX);
+    if value > limit { Err(Error::TooLarge { what: WHAT, value, limit }) } else { Ok(()) }
 }
 
 /// Walks the entries of a checked manifest.
 #[derive(Debug)]
-pub struct Entries<'a>(Decoder<'a>);
+pub struct Entries<'a>(Views<'a>);
 
 impl Iterator for Entries<'_> {
     type Item = Entry;
 
     fn next(&mut self) -> Option<Entry> {
-        self.0.next_entry().expect("invariant: a manifest was checked when it was made")
+        Some(self.0.next()?.to_entry())
     }
 }
 
@@ -164,9 +225,18 @@ impl Builder {
     /// Appends `entry`, which must follow the one before in the order of paths.
     ///
     /// # Errors
-    /// [`Error::NotCanonical`] for a special file.
+    /// [`Error::NotCanonical`] for a special file; [`Error::TooLarge`] for a manifest that is too large by now.
     pub fn push(&mut self, entry: &Entry) -> Result<()> {
-        self.body.push(entry)
+        self.body.push(entry)?;
+        check_size(self.body.len())
+    }
+
+    /// Appends what `view` shows, in the same order.
+    ///
+    /// # Errors
+    /// As [`Builder::push`].
+    pub fn push_view(&mut self, view: &View<'_, '_>) -> Result<()> {
+        self.body.push_view(view)
     }
 
     /// Ends the manifest and checks it whole.

@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod fixture;
 pub mod limits;
+pub mod bits;
 pub mod codec;
 pub mod untrusted;
 pub mod path;
@@ -14,8 +15,11 @@ pub mod digest;
 pub mod entry;
 pub mod rules;
 pub mod manifest;
+pub mod ordinals;
+pub mod moved;
 pub mod delta;
 pub mod want;
+pub mod patch;
 pub mod plan;
 pub mod target;
 pub mod nodes_file;

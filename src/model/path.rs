@@ -55,21 +55,14 @@ impl TreePath {
     /// # Errors
     /// The first rule of [`Error`] that the bytes break.
     pub fn new(bytes: &[u8]) -> Result<Self, Error> {
-        if bytes.is_empty() {
-            return Ok(Self::root());
-        }
-        if bytes.len() > PATH_BYTES_MAX {
-            return Err(Error::TooLong);
-        }
-        let mut depth = 0usize;
-        for name in bytes.split(|&b| b == b'/') {
-            check_name(name)?;
-            if depth == 0 && name == STATE_DIRECTORY {
-                return Err(Error::StateDirectory);
-            }
-            depth = depth.saturating_add(1);
-        }
-        if depth > PATH_DEPTH_MAX { Err(Error::TooDeep) } else { Ok(Self(bytes.into())) }
+        check_path(bytes)?;
+        Ok(Self(bytes.into()))
+    }
+
+    /// The path of `bytes`, which [`check_path`] has passed before.
+    pub(crate) fn of_checked(bytes: &[u8]) -> Self {
+        debug_assert_eq!(check_path(bytes), Ok(()));
+        Self(bytes.into())
     }
 
     /// The path of `name` in this directory.
@@ -137,11 +130,7 @@ impl TreePath {
 
     /// True if this path is `directory` or lies below it.
     pub fn is_within(&self, directory: &Self) -> bool {
-        directory.is_root()
-            || self
-                .0
-                .strip_prefix(&*directory.0)
-                .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+        is_within(&self.0, &directory.0)
     }
 
     /// This path as seen from `directory`; `None` if it does not lie within.
@@ -172,11 +161,59 @@ pub fn check_name(name: &[u8]) -> Result<(), Error> {
     }
 }
 
+/// Checks that `bytes` are a path below a root: nothing for the root itself, else names with single slashes between.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn check_path(bytes: &[u8]) -> Result<(), Error> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    if bytes.len() > PATH_BYTES_MAX {
+        return Err(Error::TooLong);
+    }
+    let mut depth = 0usize;
+    for name in bytes.split(|&b| b == b'/') {
+        check_name(name)?;
+        if depth == 0 && name == STATE_DIRECTORY {
+            return Err(Error::StateDirectory);
+        }
+        depth = depth.saturating_add(1);
+    }
+    if depth > PATH_DEPTH_MAX { Err(Error::TooDeep) } else { Ok(()) }
+}
+
+/// True if the path `path` is `directory` or lies below it.
+pub fn is_within(path: &[u8], directory: &[u8]) -> bool {
+    directory.is_empty()
+        || path
+            .strip_prefix(directory)
+            .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
+}
+
+/// The directory around `path`; none for the root.
+pub fn parent(path: &[u8]) -> Option<&[u8]> {
+    if path.is_empty() {
+        return None;
+    }
+    let end = path.iter().rposition(|&byte| byte == b'/').unwrap_or(0);
+    path.get(..end)
+}
+
+/// The order of all trees: by components, a directory before what is below it.
+pub fn order(one: &[u8], other: &[u8]) -> Ordering {
+    // A slash sorts before every other byte, which makes byte order the order by components.
+    let key = |byte: u8| if byte == b'/' { 0u8 } else { byte };
+    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    match (one.get(same), other.get(same)) {
+        (Some(&a), Some(&b)) => key(a).cmp(&key(b)),
+        (a, b) => a.is_some().cmp(&b.is_some()),
+    }
+}
+
 impl Ord for TreePath {
     fn cmp(&self, other: &Self) -> Ordering {
-        // A slash sorts before every other byte, which makes byte order the order by components.
-        let key = |byte: &u8| if *byte == b'/' { 0u8 } else { *byte };
-        self.0.iter().map(key).cmp(other.0.iter().map(key))
+        order(&self.0, &other.0)
     }
 }
 

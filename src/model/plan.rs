@@ -15,9 +15,10 @@ pub use change::{Change, ChangeKind, Counts, Deletes, MaxDelete};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::digest::{Digest, Domain};
+use super::bits::Bits;
+use super::digest::Digest;
 use super::entry::{Entry, Kind, Owner};
-use super::manifest::Manifest;
+use super::manifest::{Manifest, link_key};
 use super::path::TreePath;
 
 /// One entry that a node has.
@@ -83,6 +84,18 @@ pub struct Move {
     pub to: TreePath,
 }
 
+/// What a tree should be, and how much of it is there.
+#[derive(Debug, Clone, Copy)]
+pub struct Want<'a> {
+    /// The tree.
+    pub manifest: &'a Manifest,
+    /// The numbers of its entries that are as they should be in all that a plan looks at; what the node has there is not
+    /// among what is given to the plan.
+    pub same: &'a Bits,
+    /// How many of those are no directories.
+    pub same_files: u64,
+}
+
 /// Plans the way from `have`, sorted by path, to `want`.
 ///
 /// Guarantees: the plan is a function of its inputs alone; carrying it out gives `want` (but for what `policy` keeps);
@@ -90,15 +103,15 @@ pub struct Move {
 /// Cost: one pass over both lists; a second over `want` if files go that could be moved; memory for the tops.
 pub fn plan<'h>(
     have: &'h [Have<'h>],
-    want: &Manifest,
+    want: Want<'_>,
     policy: &Policy,
     on_change: &mut dyn FnMut(Change),
 ) -> Plan {
     let mut merge = Merge {
         policy,
         have,
-        dirty_links: dirty_links(have, want, policy),
-        plan: Plan::default(),
+        dirty_links: dirty_links(have, want.manifest, policy),
+        plan: Plan { deletes: Deletes { lost: 0, of: want.same_files }, ..Plan::default() },
         dirs: BTreeSet::new(),
         replaced: HashSet::new(),
         install_top: None,
@@ -107,7 +120,9 @@ pub fn plan<'h>(
         on_change,
     };
     let mut have_at = have.iter().peekable();
-    let mut want_at = want.entries().peekable();
+    let mut views = want.manifest.views();
+    let unsame = std::iter::from_fn(|| views.find(|number, _| !want.same.contains(number)));
+    let mut want_at = unsame.peekable();
     loop {
         let order = match (have_at.peek(), want_at.peek()) {
             (Some(have), Some(want)) => have.entry.path.cmp(&want.path),
@@ -127,7 +142,7 @@ pub fn plan<'h>(
             (None, None) => break,
         }
     }
-    merge.finish(want)
+    merge.finish(want.manifest)
 }
 
 /// Size of what an entry holds.
@@ -156,7 +171,7 @@ impl Gone<'_> {
 fn content_key(entry: &Entry) -> Option<Digest> {
     match &entry.kind {
         Kind::File(content) => Some(content.digest()),
-        Kind::Symlink(text) => Some(Digest::of(Domain::State, text)),
+        Kind::Symlink(text) => Some(link_key(text)),
         _ => None,
     }
 }
@@ -328,10 +343,12 @@ impl<'h> Merge<'_, 'h> {
         }
         let mut back = HashSet::new();
         let mut moves = Vec::new();
-        for entry in want.entries() {
-            let Some(key) = content_key(&entry) else { continue };
+        let mut views = want.views();
+        while let Some(view) = views.next() {
+            let Some(key) = view.content_key() else { continue };
             let Some(candidates) = by_content.get_mut(&key) else { continue };
             back.insert(key);
+            let entry = view.to_entry();
             let may_move = matches!(&entry.kind, Kind::File(content) if content.size() > 0)
                 && !want.header().capture.hard_links
                 && self.is_new(&entry.path);

@@ -6,70 +6,14 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::codec::{Error, Reader, Result, Writer};
 use super::entry::{Chunk, Entry, Kind, Segment};
 use super::manifest::{Entries, Manifest};
+pub use super::ordinals::Ordinals as Wanted;
 use super::path::TreePath;
 
 /// Batches never reach over a multiple of so many bytes of the release, so that nodes which lack nearly the same
 /// chunks share nearly all batches.
 const GRID_BYTES: u64 = 512 * 1024;
-
-/// A set of ordinals, as increasing ranges that do not touch.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Wanted {
-    ranges: Vec<Range<u64>>,
-}
-
-impl Wanted {
-    /// Adds `ordinal`, which must be above all before it.
-    pub fn push(&mut self, ordinal: u64) {
-        match self.ranges.last_mut() {
-            Some(last) if last.end == ordinal => last.end = ordinal.saturating_add(1),
-            _ => self.ranges.push(ordinal..ordinal.saturating_add(1)),
-        }
-    }
-
-    /// True if nothing is wanted.
-    pub fn is_empty(&self) -> bool {
-        self.ranges.is_empty()
-    }
-
-    /// The ranges in order.
-    pub fn ranges(&self) -> &[Range<u64>] {
-        &self.ranges
-    }
-
-    /// Appends the set to `writer`, as gaps and lengths.
-    pub fn encode(&self, writer: &mut Writer) {
-        let mut end = 0;
-        writer.list(&self.ranges, |writer, range| {
-            writer.u64(range.start.saturating_sub(end));
-            writer.u64(range.end.saturating_sub(range.start));
-            end = range.end;
-        });
-    }
-
-    /// Reads what [`Wanted::encode`] wrote.
-    ///
-    /// # Errors
-    /// [`Error::NotCanonical`] for an empty or touching range, or an overflow.
-    pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
-        let mut end: Option<u64> = None;
-        let ranges = reader.list(super::limits::FRAME_BYTES_MAX, |reader| {
-            let bad = Error::NotCanonical { what: reader.what() };
-            let (gap, length) = (reader.u64()?, reader.u64()?);
-            if length == 0 || (gap == 0 && end.is_some()) {
-                return Err(bad);
-            }
-            let start = end.unwrap_or(0).checked_add(gap).ok_or_else(|| bad.clone())?;
-            let stop = start.checked_add(length).ok_or(bad)?;
-            end = Some(stop);
-            Ok(start..stop)
-        })?;
-        Ok(Self { ranges })
-    }
-}
 
 /// One chunk of a release, and where its bytes stand in the source.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +37,24 @@ pub struct Batch {
     pub raw_bytes: usize,
     /// The number of its cell: batches never reach over a multiple of so many bytes of the release.
     pub cell: u64,
+}
+
+impl Batch {
+    /// Parts `raw`, the bytes of all its chunks, where one does not go on in its file where the one before ends.
+    pub fn spans<'r>(&self, raw: &'r [u8]) -> Vec<&'r [u8]> {
+        let mut rest = raw;
+        let follows = |one: &Site, next: &Site| {
+            one.path == next.path
+                && one.offset.checked_add(one.chunk.bytes.into()) == Some(next.offset)
+        };
+        let spans = self.sites.chunk_by(follows).map(|sites| {
+            let bytes = sites.iter().map(|site| site.chunk.bytes as usize).sum::<usize>();
+            let (span, behind) = rest.split_at_checked(bytes).unwrap_or((rest, &[]));
+            rest = behind;
+            span
+        });
+        spans.collect()
+    }
 }
 
 /// Walks the batches of `wanted` over `manifest`.
@@ -146,7 +108,7 @@ impl<'a> Batches<'a> {
     /// Starts at the first wanted chunk.
     pub fn new(manifest: &'a Manifest, wanted: &'a Wanted) -> Self {
         let sites = Sites { entries: manifest.entries(), file: None, ordinal: 0, bytes_before: 0 };
-        Self { sites, ranges: wanted.ranges.iter(), range: 0..0, peeked: None }
+        Self { sites, ranges: wanted.ranges().iter(), range: 0..0, peeked: None }
     }
 
     fn next_site(&mut self) -> Option<(u64, Site)> {

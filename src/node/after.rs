@@ -1,64 +1,59 @@
 //! After a commit: the last check, and what is remembered for the next inspection.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashMap};
 
 use super::error::{Error, io_error};
 use super::inspect;
 use super::offer::Offered;
 use super::place::Place;
-use crate::model::entry::{Entry, Kind};
-use crate::model::path::TreePath;
-use crate::os::clock;
+use super::recover;
+use crate::model::entry::{Kind, Xattr};
+use crate::model::manifest::{ContentView, KindView, View};
+use crate::model::path::{self, TreePath};
 use crate::os::dir::Dir;
 use crate::os::stat::{FileKind, Stat};
-use crate::scan::Found;
-use crate::scan::index::{Index, RootId, racy_window};
+use crate::os::{clock, meta};
+use crate::scan::amend::{Amended, NewDirectory, Now};
+use crate::scan::index::RootId;
+use crate::scan::settled::racy_window;
 
-/// Looks at every name that the commit touched, and gives the index of the tree as it is now.
+/// Names of one directory with what stands there now.
+type Names<'a> = BTreeMap<Box<[u8]>, Now<'a>>;
+
+/// Looks once more at every name that the commit of `offered` touched.
+///
+/// Cost: one look at each of them.
 ///
 /// # Errors
-/// [`Error::Refused`] naming the first that is not as the release says: somebody else wrote there meanwhile.
-pub fn check(place: &Place, offered: &Offered) -> Result<Index, Error> {
-    let Some(root) = &place.root else { return Err(changed(&TreePath::root())) };
-    let plan = &offered.plan;
-    let moved: HashSet<&TreePath> = plan.moves.iter().map(|moved| &moved.to).collect();
-    let metas: HashSet<&TreePath> = plan.metas.iter().collect();
-    let mut installs = plan.installs.iter().peekable();
-    let mut top: Option<&TreePath> = None;
-    let mut old = offered.inspection.found.iter().peekable();
-    let mut look = Look { root, open: None };
-    let mut found = Vec::new();
-    for entry in offered.manifest.entries() {
-        while let Some(next) = installs.next_if(|next| **next <= entry.path) {
-            top = Some(next);
-        }
-        while old.next_if(|one| one.entry.path < entry.path).is_some() {}
-        let is_touched = top.is_some_and(|top| entry.path.is_within(top))
-            || moved.contains(&entry.path)
-            || metas.contains(&entry.path);
-        let known = old.peek().filter(|one| one.entry.path == entry.path && !is_touched);
-        let stat = match known {
-            Some(one) => one.stat,
-            None => look
-                .at(&entry.path)?
-                .filter(|stat| is_as_released(&entry, stat))
-                .ok_or_else(|| changed(&entry.path))?,
-        };
-        if matches!(entry.kind, Kind::File(_)) {
-            found.push(Found { entry, stat });
-        }
-    }
-    let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
+/// [`Error::Refused`] if one is not as it was committed: somebody else writes there.
+pub fn check<'o>(place: &Place, offered: &'o Offered) -> Result<Amended<'o>, Error> {
+    let Some(root) = &place.root else { return Err(changed(b"")) };
     let window = racy_window(root.file_system_type().map_err(io_error("look at", place.shown()))?);
-    Ok(Index::of(RootId::of(&id), &found, clock::wall(), window))
+    let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
+    let of = (RootId::of(&id), recover::keep_xattrs(&offered.manifest));
+    let mut after = After {
+        offered,
+        look: Look { root, open: None },
+        amended: Amended::new(&offered.inspection.listing, of, clock::wall(), window),
+        branch: Vec::new(),
+        now: BTreeMap::new(),
+        first_names: HashMap::new(),
+    };
+    after.look_at_names()?;
+    after.note_gone();
+    after.amend()?;
+    Ok(after.amended)
 }
 
-/// Saves the index. That it could not be saved costs the next inspection time, and nothing else.
-pub fn remember(place: &Place, index: &Index) {
-    if inspect::save_index(place, index).is_err() {}
+/// Writes the index that the next inspection starts from. A failure costs that inspection time, and no more.
+pub fn remember(place: &Place, offered: &Offered, amended: &Amended<'_>) {
+    // What is kept although the release does not have it makes the tree another one.
+    let whole = Some(offered.whole).filter(|_| offered.plan.kept_extras.is_empty());
+    if inspect::save_index(place, |out, _root| amended.write(out, whole).map(drop)).is_err() {}
 }
 
-fn changed(path: &TreePath) -> Error {
+fn changed(path: &[u8]) -> Error {
+    let path = TreePath::of_checked(path);
     Error::refused(
         "changed-meanwhile",
         format!("{path} is not what was committed: somebody else writes there"),
@@ -66,36 +61,173 @@ fn changed(path: &TreePath) -> Error {
     )
 }
 
-fn is_as_released(entry: &Entry, stat: &Stat) -> bool {
-    match &entry.kind {
-        Kind::Directory => stat.kind == FileKind::Directory,
-        Kind::Symlink(_) => stat.kind == FileKind::Symlink,
-        Kind::File(content) => {
+fn is_as_released(entry: &View<'_, '_>, stat: &Stat) -> bool {
+    match entry.kind {
+        KindView::Directory => stat.kind == FileKind::Directory,
+        KindView::Symlink(_) => stat.kind == FileKind::Symlink,
+        KindView::File(content) => {
             stat.kind == FileKind::File
                 && stat.id.size == content.size()
-                && stat.id.mtime == entry.meta.mtime
-                && stat.mode == entry.meta.mode
+                && stat.id.mtime == entry.stamp.mtime
+                && stat.mode == entry.stamp.mode
         }
-        Kind::HardLink(_) => stat.kind == FileKind::File,
-        Kind::Special => false,
+        KindView::HardLink(_) => stat.kind == FileKind::File,
+        KindView::Special => false,
     }
 }
 
-/// Looks at names in the order of paths; neighbours share an open directory.
+struct After<'a, 'o> {
+    offered: &'o Offered,
+    look: Look<'a>,
+    amended: Amended<'o>,
+    /// New directories on the way to the last name.
+    branch: Vec<(TreePath, Stat, NewDirectory)>,
+    /// Directories that were there before and changed, with the names in them that did.
+    now: BTreeMap<TreePath, Names<'o>>,
+    /// What files with several names hold, by their first.
+    first_names: HashMap<Box<[u8]>, ContentView<'o>>,
+}
+
+impl<'o> After<'_, 'o> {
+    /// Every name within an install, and every file of which the metadata was set.
+    fn look_at_names(&mut self) -> Result<(), Error> {
+        let plan = &self.offered.plan;
+        let mut touched: Vec<&TreePath> = plan.installs.iter().chain(&plan.metas).collect();
+        touched.sort_unstable();
+        let mut tops = touched.into_iter().peekable();
+        let mut top: Option<(&TreePath, bool)> = None;
+        let mut views = self.offered.manifest.views();
+        while let Some(view) = views.next() {
+            let at = view.path;
+            while let Some(next) = tops.next_if(|next| path::order(next.as_bytes(), at).is_le()) {
+                top = Some((next, plan.metas.binary_search(next).is_err()));
+            }
+            let Some((top, is_install)) = top else { continue };
+            if top.as_bytes() == at || (is_install && path::is_within(at, top.as_bytes())) {
+                let stat = self.look.at(at)?.filter(|stat| is_as_released(&view, stat));
+                let stat = stat.ok_or_else(|| changed(at))?;
+                self.note(&view, stat, is_install)?;
+            }
+        }
+        self.leave_all_but(None)
+    }
+
+    fn note(&mut self, view: &View<'_, 'o>, stat: Stat, is_install: bool) -> Result<(), Error> {
+        self.leave_all_but(Some(view.path))?;
+        let now = match view.kind {
+            KindView::Directory => Now::Directory(stat.id.inode),
+            KindView::HardLink(first) => {
+                let content = self.first_names.get(first).ok_or_else(|| changed(view.path))?;
+                Now::Other { stat, kind: KindView::File(*content) }
+            }
+            kind => Now::Other { stat, kind },
+        };
+        if let KindView::File(content) = view.kind
+            && stat.link_count > 1
+        {
+            self.first_names.insert(view.path.into(), content);
+        }
+        let path = TreePath::of_checked(view.path);
+        match (self.branch.last_mut(), path.split_last()) {
+            (Some((_, _, directory)), Some((_, name))) => self.amended.add(directory, name, now),
+            (None, Some((parent, name))) => {
+                self.now.entry(parent).or_default().insert(name.into(), now);
+            }
+            (_, None) => {}
+        }
+        match view.kind {
+            KindView::Directory if is_install => {
+                self.branch.push((path, stat, self.amended.start()));
+            }
+            KindView::Directory => drop(self.now.entry(path).or_default()),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// Ends the new directories that `path` is not in.
+    fn leave_all_but(&mut self, at: Option<&[u8]>) -> Result<(), Error> {
+        let is_around = |top: &TreePath| at.is_some_and(|at| path::is_within(at, top.as_bytes()));
+        while let Some((path, own, directory)) = self.branch.pop_if(|(top, ..)| !is_around(top)) {
+            let xattrs = self.xattrs(&path)?;
+            self.amended.end(directory, &own, &xattrs);
+        }
+        Ok(())
+    }
+
+    fn xattrs(&self, path: &TreePath) -> Result<Vec<Xattr>, Error> {
+        let keep = recover::keep_xattrs(&self.offered.manifest);
+        if !keep.any() {
+            return Ok(Vec::new());
+        }
+        let dir = self.look.root.open_path(path);
+        dir.and_then(|dir| meta::xattrs(&dir, keep)).map_err(|_error| changed(path.as_bytes()))
+    }
+
+    /// Names that are no more, and directories that were there before and look different now.
+    fn note_gone(&mut self) {
+        let plan = &self.offered.plan;
+        let moved = plan.moves.iter().map(|moved| &moved.from);
+        for path in plan.removes.iter().chain(moved) {
+            let Some((parent, name)) = path.split_last() else { continue };
+            self.now.entry(parent).or_default().entry(name.into()).or_insert(Now::Gone);
+        }
+        for path in &plan.dirs {
+            if top_of(&plan.installs, path).is_none() {
+                self.now.entry(path.clone()).or_default();
+            }
+        }
+    }
+
+    fn amend(&mut self) -> Result<(), Error> {
+        let plan = &self.offered.plan;
+        let found = &self.offered.inspection.found;
+        for one in found.iter().filter(|one| one.entry.kind == Kind::Directory) {
+            let tops = [&plan.removes, &plan.installs];
+            if tops.iter().any(|tops| top_of(tops, &one.entry.path).is_some()) {
+                self.amended.gone(one.stat.id.inode);
+            }
+        }
+        for (path, names) in std::mem::take(&mut self.now) {
+            // One that was moved away as a whole is not part of the tree.
+            let Ok(dir) = self.look.root.open_path(&path) else { continue };
+            let own = dir.stat_self().map_err(io_error("look at", path.as_bytes()))?;
+            let xattrs = self.xattrs(&path)?;
+            let names: Vec<(&[u8], Now<'_>)> =
+                names.iter().map(|(name, now)| (&**name, *now)).collect();
+            let amended = self.amended.directory(&own, &xattrs, &names);
+            amended.map_err(|error| Error::Scan(error.into()))?;
+        }
+        Ok(())
+    }
+}
+
+/// Which of `tops`, sorted and none within another, `path` lies within.
+fn top_of<'t>(tops: &'t [TreePath], path: &TreePath) -> Option<&'t TreePath> {
+    let at = tops.partition_point(|top| top <= path);
+    at.checked_sub(1).and_then(|at| tops.get(at)).filter(|top| path.is_within(top))
+}
+
 struct Look<'a> {
     root: &'a Dir,
-    open: Option<(TreePath, Dir)>,
+    open: Option<(Box<[u8]>, Dir)>,
 }
 
 impl Look<'_> {
-    fn at(&mut self, path: &TreePath) -> Result<Option<Stat>, Error> {
-        let io = |source| Error::Io { act: "look at", what: path.to_string(), source };
-        let Some((parent, name)) = path.split_last() else {
+    fn at(&mut self, at: &[u8]) -> Result<Option<Stat>, Error> {
+        let io = |source| Error::Io {
+            act: "look at",
+            what: TreePath::of_checked(at).to_string(),
+            source,
+        };
+        let Some(parent) = path::parent(at) else {
             return self.root.stat_self().map(Some).map_err(io);
         };
-        if self.open.as_ref().is_none_or(|(open, _)| *open != parent) {
-            match self.root.open_path(&parent) {
-                Ok(dir) => self.open = Some((parent, dir)),
+        let name = at.get(parent.len()..).unwrap_or_default();
+        let name = name.strip_prefix(b"/").unwrap_or(name);
+        if self.open.as_ref().is_none_or(|(open, _)| **open != *parent) {
+            match self.root.open_path(&TreePath::of_checked(parent)) {
+                Ok(dir) => self.open = Some((parent.into(), dir)),
                 Err(_) => return Ok(None),
             }
         }

@@ -188,19 +188,18 @@ fn converse(hub: &Hub, options: &AgentOptions) -> Result<(), Error> {
                 ToAgent::Offer(wanted) => {
                     let standing = journal.as_ref().map(|journal| journal.standing().clone());
                     refuse_pending(standing.as_ref())?;
-                    let offered =
-                        offer::answer(hub, &place, standing.as_ref(), &wanted, open.make_path)?;
+                    let offered = offer::answer(hub, &place, standing.as_ref(), &wanted, &open)?;
                     let stage = match hub.receive() {
                         Err(Error::HubGone) => return Ok(()),
                         received => received?.message,
                     };
-                    return match (stage, journal) {
-                        (ToAgent::Abort, _) => hub.send(&ToHub::Aborted),
-                        (ToAgent::Stage(stage), Some(mut journal)) => {
+                    return match (stage, journal, offered) {
+                        (ToAgent::Abort, ..) => hub.send(&ToHub::Aborted),
+                        (ToAgent::Stage(stage), Some(mut journal), Some(offered)) => {
                             Transaction { hub, place: &mut place, journal: &mut journal, stage }
                                 .run(offered)
                         }
-                        (other, _) => Err(unexpected(&other)),
+                        (other, ..) => Err(unexpected(&other)),
                     };
                 }
                 ToAgent::Abort => return hub.send(&ToHub::Aborted),

@@ -11,13 +11,13 @@ use super::error::{Error, io_error};
 use super::kept;
 use super::place::Place;
 use crate::model::digest::{Digest, Domain};
-use crate::model::entry::{Chunk, Content, Entry, Kind, Segment};
-use crate::model::manifest::Manifest;
-use crate::model::path::TreePath;
+use crate::model::entry::{Chunk, Entry, Kind, Segment};
+use crate::model::manifest::{KindView, Manifest};
+use crate::model::path::{self, TreePath};
 use crate::model::plan::Plan;
 use crate::model::want::Wanted;
 use crate::os::dir::Dir;
-use crate::scan::Found;
+use crate::scan::listing::Listing;
 
 /// A place where a chunk's bytes are.
 #[derive(Debug, Clone)]
@@ -68,29 +68,52 @@ pub struct Sources {
     pub staged_entries: u64,
 }
 
-/// Walks the entries of `manifest` that `plan` stages: all within its installs, but for the files it moves.
+/// The entries of `manifest` that must be written: within installs, and not moved there. Each with its install's number.
 pub fn staged<'a>(
     plan: &'a Plan,
     manifest: &'a Manifest,
 ) -> impl Iterator<Item = (usize, Entry)> + 'a {
-    let mut install = 0usize;
-    let mut moves = plan.moves.iter().peekable();
-    manifest.entries().filter_map(move |entry| {
-        while plan
+    let mut views = manifest.views();
+    let mut within = Within::of(plan);
+    std::iter::from_fn(move || {
+        let entry = views.find(|_, view| within.install_of(view.path).is_some())?;
+        Some((within.install, entry))
+    })
+}
+
+/// Follows the installs of a plan through the paths of a manifest.
+struct Within<'a> {
+    plan: &'a Plan,
+    install: usize,
+    moved: usize,
+}
+
+impl<'a> Within<'a> {
+    fn of(plan: &'a Plan) -> Self {
+        Self { plan, install: 0, moved: 0 }
+    }
+
+    /// The number of the install that `path` is staged for, if it is. Paths are asked for in order.
+    fn install_of(&mut self, at: &[u8]) -> Option<usize> {
+        let is_before = |path: &TreePath| path::order(path.as_bytes(), at).is_lt();
+        while self
+            .plan
             .installs
-            .get(install)
-            .is_some_and(|top| *top < entry.path && !entry.path.is_within(top))
+            .get(self.install)
+            .is_some_and(|top| is_before(top) && !path::is_within(at, top.as_bytes()))
         {
-            install += 1;
+            self.install += 1;
         }
-        let top = plan.installs.get(install)?;
-        if !entry.path.is_within(top) {
+        let top = self.plan.installs.get(self.install)?;
+        if !path::is_within(at, top.as_bytes()) {
             return None;
         }
-        while moves.next_if(|moved| moved.to < entry.path).is_some() {}
-        let is_moved = moves.peek().is_some_and(|moved| moved.to == entry.path);
-        (!is_moved).then_some((install, entry))
-    })
+        while self.plan.moves.get(self.moved).is_some_and(|moved| is_before(&moved.to)) {
+            self.moved += 1;
+        }
+        let moved = self.plan.moves.get(self.moved);
+        moved.is_none_or(|moved| moved.to.as_bytes() != at).then_some(self.install)
+    }
 }
 
 impl Sources {
@@ -105,7 +128,7 @@ impl Sources {
         place: &Place,
         plan: &Plan,
         manifest: &Manifest,
-        found: &[Found],
+        listing: &Listing,
         block: u64,
     ) -> Result<Self, Error> {
         let mut sources = Self::default();
@@ -125,11 +148,13 @@ impl Sources {
         if sources.needs.is_empty() {
             return Ok(sources);
         }
-        for one in found {
-            if let Kind::File(content) = &one.entry.kind {
+        let mut cursor = listing.cursor();
+        while let Some(item) = cursor.next().map_err(|error| Error::Scan(error.into()))? {
+            if let KindView::File(content) = item.view.kind {
+                let path = item.view.path;
                 sources.offer(
-                    content,
-                    || one.entry.path.clone(),
+                    content.segments(),
+                    || TreePath::of_checked(path),
                     |path, offset| Location::Live { path, offset },
                 );
             }
@@ -144,13 +169,13 @@ impl Sources {
 
     fn offer(
         &mut self,
-        content: &Content,
+        segments: impl Iterator<Item = Segment>,
         path: impl Fn() -> TreePath,
         at: impl Fn(Arc<TreePath>, u64) -> Location,
     ) {
         let mut offset = 0u64;
         let mut shared = None;
-        for segment in content.segments() {
+        for segment in segments {
             if let Segment::Chunk(chunk) = segment
                 && let Some(need) = self.needs.get_mut(&chunk.digest)
                 && need.location.is_none()
@@ -168,7 +193,7 @@ impl Sources {
                 let Kind::File(content) = &entry.kind else { continue };
                 if let Some(path) = list.location(&name, &entry.path) {
                     self.offer(
-                        content,
+                        content.segments().iter().copied(),
                         || path.clone(),
                         |path, offset| Location::Kept { path, offset },
                     );
@@ -207,20 +232,31 @@ impl Sources {
     /// The first use of each chunk that is nowhere here goes over the wire; later uses copy the first.
     fn want(&mut self, plan: &Plan, manifest: &Manifest) {
         let mut seen = std::collections::HashSet::new();
-        let mut staged = staged(plan, manifest).peekable();
+        let mut views = manifest.views();
+        let mut within = Within::of(plan);
         let mut ordinal = 0u64;
-        for entry in manifest.entries() {
-            let Kind::File(content) = &entry.kind else { continue };
-            while staged.next_if(|(_, next)| next.path < entry.path).is_some() {}
-            let is_staged = staged.peek().is_some_and(|(_, next)| next.path == entry.path);
-            for chunk in content.chunks() {
-                let is_here =
-                    self.needs.get(&chunk.digest).is_some_and(|need| need.location.is_some());
-                if is_staged && !is_here && seen.insert(chunk.digest) {
-                    self.wanted.push(ordinal);
+        while let Some(view) = views.next() {
+            let KindView::File(content) = view.kind else { continue };
+            let is_staged = within.install_of(view.path).is_some();
+            for segment in content.segments() {
+                let Segment::Chunk(chunk) = segment else { continue };
+                if is_staged {
+                    let need = self.needs.get(&chunk.digest);
+                    let is_here = need.is_some_and(|need| need.location.is_some());
+                    if !is_here && seen.insert(chunk.digest) {
+                        self.wanted.push(ordinal);
+                    }
                 }
                 ordinal += 1;
             }
+        }
+    }
+
+    /// The file of the live tree that `chunk` is copied from, if there is one.
+    pub fn live_file(&self, chunk: &Chunk) -> Option<&TreePath> {
+        match &self.needs.get(&chunk.digest)?.location {
+            Some(Location::Live { path, .. }) => Some(path),
+            _ => None,
         }
     }
 
@@ -299,7 +335,8 @@ impl<'a> LocalReader<'a> {
     }
 }
 
-fn changed(path: &TreePath) -> Error {
+/// Other bytes are there than a moment ago.
+pub(super) fn changed(path: &TreePath) -> Error {
     Error::refused(
         "changed-while-copied",
         format!("{path} changed between its inspection and its copy"),

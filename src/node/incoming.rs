@@ -4,6 +4,7 @@ use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation as _, OutBuffer
 
 use super::agent::{Hub, unexpected};
 use super::error::Error;
+use super::pieces::Patcher;
 use super::stage::ChunkStream;
 use crate::model::entry::Chunk;
 use crate::model::limits;
@@ -15,6 +16,7 @@ use crate::wire::message::{Packing, ToAgent};
 pub struct Incoming<'a> {
     hub: &'a Hub,
     batches: Batches<'a>,
+    patcher: Patcher<'a>,
     /// Made with the first compressed batch: it takes the memory of its history.
     decoder: Option<Decoder<'static>>,
     /// The raw bytes of the batch at hand, and how many of them were given out.
@@ -34,9 +36,14 @@ fn broken(what: &str) -> Error {
 
 impl<'a> Incoming<'a> {
     /// Receives what is `wanted` of the release of `manifest`.
-    pub fn new(hub: &'a Hub, manifest: &'a Manifest, wanted: &'a Wanted) -> Self {
+    pub fn new(
+        hub: &'a Hub,
+        manifest: &'a Manifest,
+        wanted: &'a Wanted,
+        patcher: Patcher<'a>,
+    ) -> Self {
         let batches = Batches::new(manifest, wanted);
-        Self { hub, batches, decoder: None, batch: Vec::new(), given: 0 }
+        Self { hub, batches, patcher, decoder: None, batch: Vec::new(), given: 0 }
     }
 
     fn next_batch(&mut self) -> Result<(), Error> {
@@ -53,11 +60,21 @@ impl<'a> Incoming<'a> {
             return Err(broken("a batch is longer than any may be"));
         }
         let mut bulk = received.bulk;
-        if packing == Packing::Plain {
-            std::mem::swap(&mut self.batch, &mut bulk);
-        } else {
-            self.decode(&bulk, expected.raw_bytes, packing == Packing::Fresh)
-                .map_err(|_error| broken("a batch cannot be decompressed"))?;
+        let undecoded = |_error| broken("a batch cannot be decompressed");
+        match packing {
+            Packing::Plain => std::mem::swap(&mut self.batch, &mut bulk),
+            Packing::Fresh | Packing::Continued => {
+                let is_fresh = packing == Packing::Fresh;
+                self.decode(&bulk, expected.raw_bytes, is_fresh).map_err(undecoded)?;
+            }
+            Packing::Patch { bytes } => {
+                let patch = zstd::bulk::decompress(&bulk, bytes).map_err(undecoded)?;
+                if patch.len() != bytes {
+                    return Err(broken("a patch has another length"));
+                }
+                self.batch.clear();
+                self.patcher.apply(&patch, expected.raw_bytes, &mut self.batch)?;
+            }
         }
         self.hub.give_back(bulk);
         self.given = 0;

@@ -1,26 +1,32 @@
 //! What a node has: its tree against its index. Drift shows here, on every push.
 
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use super::error::{Error, io_error};
 use super::place::Place;
+use crate::model::entry::{Content, Kind};
 use crate::model::manifest::{Header, OwnerPolicy};
 use crate::model::path::TreePath;
 use crate::model::plan::Have;
-use crate::os::durable;
-use crate::os::host;
-use crate::scan::index::{Index, RootId};
+use crate::os::{File, durable, host};
+use crate::scan::index::{Index, RootId, Whole};
+use crate::scan::listing::Listing;
 use crate::scan::matcher::Matcher;
 use crate::scan::{self, Found, Progress, Scan, ScanOptions, Side};
 
 const INDEX: &[u8] = b"index";
-/// A larger index is not read, but made anew.
-const INDEX_BYTES_MAX: u64 = 2 * 1024 * 1024 * 1024;
 
 /// What a node has.
 #[derive(Debug, Default)]
 pub struct Inspection {
-    /// Every name, sorted.
+    /// Every name.
+    pub listing: Listing,
+    /// The release that it was found to be, if nothing changed since.
+    pub whole: Option<Whole>,
+    /// The index should be written anew.
+    pub is_news: bool,
+    /// Names that are not as the release says, and the directories around them, once both were compared; sorted.
     pub found: Vec<Found>,
     /// Topmost names that are ignored, and not found; sorted.
     pub ignored: Vec<TreePath>,
@@ -41,8 +47,7 @@ pub enum Memory {
 
 /// Inspects the trees of `header` below the root of `place`.
 ///
-/// A missing or damaged index costs time, never correctness: files are read again. The index is written anew if
-/// anything was read.
+/// A missing or damaged index costs time, never correctness: files are read again.
 ///
 /// # Errors
 /// [`Error::Scan`] for the walk as a whole; [`Error::Refused`] naming what cannot be inspected.
@@ -61,6 +66,7 @@ pub fn inspect(
         Memory::Trusted => load_index(place, root_id)?,
         Memory::Ignored => Index::empty(),
     };
+    let index = Arc::new(index);
     let matcher =
         Matcher::new(&header.rules).map_err(|error| Error::Scan(scan::Error::Rules(error)))?;
     let progress = Progress::default();
@@ -69,11 +75,39 @@ pub fn inspect(
     options.owner = compares_owners(&header.owner);
     let scan = scan::scan(root, &header.trees, &matcher, &index, &options).map_err(Error::Scan)?;
     let notes = check_problems(&scan)?;
-    if scan.files_read > 0 && place.state.is_some() {
-        let index = Index::of(root_id, &scan.found, scan.started, scan.window);
-        save_index(place, &index)?;
+    Ok(Inspection {
+        listing: scan.listing,
+        whole: index.whole().filter(|_| scan.is_same),
+        is_news: scan.is_news,
+        found: Vec::new(),
+        ignored: scan.ignored,
+        protected: scan.protected,
+        notes,
+    })
+}
+
+impl Inspection {
+    /// Writes the index of the tree, which is `whole`, if it says anything new.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn remember(&self, place: &Place, whole: Option<Whole>) -> Result<(), Error> {
+        if !self.is_news && self.whole == whole {
+            return Ok(());
+        }
+        save_index(place, |out, root| self.listing.write(out, root, whole).map(drop))
     }
-    Ok(Inspection { found: scan.found, ignored: scan.ignored, protected: scan.protected, notes })
+}
+
+impl Inspection {
+    /// The content of the file at `path`, if there is one.
+    pub fn content(&self, path: &TreePath) -> Option<Content> {
+        let at = self.found.binary_search_by(|one| one.entry.path.cmp(path)).ok()?;
+        match &self.found.get(at)?.entry.kind {
+            Kind::File(content) => Some(content.clone()),
+            _ => None,
+        }
+    }
 }
 
 /// True if numeric owners on this node are compared with a release's.
@@ -114,21 +148,24 @@ fn told(problem: &scan::Problem) -> String {
 
 fn load_index(place: &Place, root: RootId) -> Result<Index, Error> {
     let Some(state) = &place.state else { return Ok(Index::empty()) };
-    let bytes = match durable::read(&state.dir, INDEX, INDEX_BYTES_MAX) {
-        Ok(bytes) => bytes.unwrap_or_default(),
-        Err(error) if error.kind() == std::io::ErrorKind::InvalidData => Vec::new(),
-        Err(error) => return Err(io_error("read", "the index")(error)),
-    };
-    Ok(Index::from_bytes(&bytes, root).unwrap_or_default())
+    match state.dir.open_file(INDEX) {
+        Ok(file) => Ok(Index::open(file, root).unwrap_or_default()),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Index::empty()),
+        Err(error) => Err(io_error("read", "the index")(error)),
+    }
 }
 
-/// Writes the index, without waiting for the disk: it can always be made anew.
+/// Writes the index, without waiting for the disk: it can always be made anew. Does nothing where nothing can be kept.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn save_index(place: &Place, index: &Index) -> Result<(), Error> {
-    let Some(state) = &place.state else { return Ok(()) };
-    durable::replace_lazily(&state.dir, INDEX, &index.to_bytes())
+pub fn save_index(
+    place: &Place,
+    write: impl FnOnce(&mut std::io::BufWriter<File>, RootId) -> std::io::Result<()>,
+) -> Result<(), Error> {
+    let (Some(state), Some(root)) = (&place.state, &place.root) else { return Ok(()) };
+    let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
+    durable::replace_lazily_with(&state.dir, INDEX, |out| write(out, RootId::of(&id)))
         .map_err(io_error("write", "the index"))
 }
 

@@ -3,22 +3,27 @@
 use super::accounts;
 use super::agent::{Hub, unexpected};
 use super::content::Sources;
+use super::difference::{Difference, Owners};
 use super::error::{Error, io_error};
 use super::inspect::{self, Inspection, Memory};
 use super::journal::Standing;
+use super::pieces::Pieces;
 use super::place::Place;
 use super::prepare::{self, Preflight};
 use super::recover;
 use super::stage::StageOptions;
-use crate::model::codec::{self, Reader};
-use crate::model::entry::Owner;
+use crate::model::codec::{self, Reader, Writer};
+use crate::model::digest::{Digest, Domain};
 use crate::model::limits;
 use crate::model::manifest::{Header, Manifest, OwnerPolicy, ReleaseId};
+use crate::model::patch::Near;
 use crate::model::path::TreePath;
-use crate::model::plan::{self, Change, Plan, Policy};
+use crate::model::plan::{self, Change, Counts, Deletes, Plan, Policy};
+use crate::model::want::Wanted;
 use crate::model::{delta, untrusted::Untrusted};
 use crate::os::host;
-use crate::wire::message::{CHANGES_MAX, ManifestPart, Offer, Planned, ToAgent, ToHub};
+use crate::scan::index::Whole;
+use crate::wire::message::{CHANGES_MAX, ManifestPart, Offer, Open, Planned, ToAgent, ToHub};
 
 /// Everything a transaction needs to know.
 #[derive(Debug)]
@@ -31,27 +36,93 @@ pub struct Offered {
     pub plan: Plan,
     /// Where its content comes from.
     pub sources: Sources,
+    /// What is here in the place of content that is not.
+    pub pieces: Pieces,
     /// How it is staged.
     pub options: StageOptions,
     /// Directories above its trees that are missing; top first.
     pub missing_parents: Vec<TreePath>,
+    /// What the tree is once the plan was carried out.
+    pub whole: Whole,
     /// Why it must not be staged.
     pub refusal: Option<Error>,
 }
 
-/// Inspects the tree, takes the manifest if it is missing here, plans, and tells the hub.
+/// Inspects the tree and answers `offer`: with the plan, or with nothing where the tree is the release already.
 ///
 /// # Errors
-/// Whatever keeps the plan from being made. What only keeps it from being carried out is told in the plan.
+/// Whatever keeps the node from being looked at; what only keeps it from being changed is in [`Offered::refusal`].
 pub fn answer(
     hub: &Hub,
     place: &Place,
     standing: Option<&Standing>,
     offer: &Offer,
-    make_path: bool,
-) -> Result<Offered, Error> {
+    open: &Open,
+) -> Result<Option<Offered>, Error> {
     let header = decode_header(&offer.header)?;
     let owner = accounts::resolve(&header.owner)?;
+    let memory = if offer.reread { Memory::Ignored } else { Memory::Trusted };
+    let inspection = inspect::inspect(place, &header, memory, &hub.is_gone)?;
+    let owners = Owners { compared: inspect::compares_owners(&header.owner), all: owner };
+    let whole = Whole { under: under(&offer.header, owners), release: offer.release };
+    let is_known = standing.is_some_and(|standing| standing.release == Some(offer.release));
+    if is_known && inspection.whole == Some(whole) {
+        inspection.remember(place, Some(whole))?;
+        hub.send(&ToHub::Planned(clean(notes(&inspection, &Plan::default(), &header))))?;
+        return Ok(None);
+    }
+    let manifest = take_manifest(hub, place, standing, offer)?;
+    if *manifest.header() != header {
+        return Err(Error::Protocol { what: "the header offered is not the manifest's".into() });
+    }
+    let offered = plan(hub, (place, offer, open), (inspection, manifest), (owners, whole))?;
+    let is_clean = offered.plan.counts.total() == 0;
+    let is_whole = is_clean && offered.plan.kept_extras.is_empty();
+    offered.inspection.remember(place, is_whole.then_some(whole))?;
+    hub.send(&ToHub::Planned(Planned {
+        is_clean: is_clean && is_known,
+        counts: offered.plan.counts,
+        deletes: offered.plan.deletes,
+        wanted: offered.sources.wanted.clone(),
+        near: offered.pieces.near.clone(),
+        notes: notes(&offered.inspection, &offered.plan, &header),
+        refusal: offered.refusal.as_ref().map(Error::failed),
+    }))?;
+    Ok(Some(offered))
+}
+
+/// The answer of a tree that is the release already.
+fn clean(notes: Vec<String>) -> Planned {
+    Planned {
+        is_clean: true,
+        counts: Counts::default(),
+        deletes: Deletes::default(),
+        wanted: Wanted::default(),
+        near: Near::default(),
+        notes,
+        refusal: None,
+    }
+}
+
+/// What a tree is looked at under: another owner makes it another tree.
+fn under(header: &[u8], owners: Owners) -> Digest {
+    let mut writer = Writer::new();
+    writer.bytes(header);
+    writer.bool(owners.compared);
+    writer.option(owners.all, |writer, owner| {
+        writer.u64(u64::from(owner.uid));
+        writer.u64(u64::from(owner.gid));
+    });
+    Digest::of(Domain::State, &writer.finish())
+}
+
+/// The manifest of the release: stored here, or sent by the hub as a delta from one that is.
+fn take_manifest(
+    hub: &Hub,
+    place: &Place,
+    standing: Option<&Standing>,
+    offer: &Offer,
+) -> Result<Manifest, Error> {
     let stored = recover::load_manifest(place, offer.release);
     let base = standing
         .and_then(|standing| standing.release)
@@ -59,22 +130,34 @@ pub fn answer(
         .and_then(|release| recover::load_manifest(place, release));
     let lacks = ToHub::Lacks { manifest: stored.is_none(), base: base.as_ref().map(Manifest::id) };
     hub.send(&lacks)?;
-    let memory = if offer.reread { Memory::Ignored } else { Memory::Trusted };
-    // The hub sends the manifest meanwhile.
-    let inspection = inspect::inspect(place, &header, memory, &hub.is_gone)?;
-    let manifest = match stored {
-        Some(manifest) => manifest,
-        None => receive_manifest(hub, base.as_ref(), offer.release)?,
-    };
-    if *manifest.header() != header {
-        return Err(Error::Protocol { what: "the header offered is not the manifest's".into() });
+    match stored {
+        Some(manifest) => Ok(manifest),
+        None => receive_manifest(hub, base.as_ref(), offer.release),
     }
-    let policy = policy(&inspection, offer, &header, owner);
-    let plan = make_plan(hub, &inspection, &manifest, &policy, offer.list_changes)?;
+}
+
+fn plan(
+    hub: &Hub,
+    (place, offer, open): (&Place, &Offer, &Open),
+    (mut inspection, manifest): (Inspection, Manifest),
+    (owners, whole): (Owners, Whole),
+) -> Result<Offered, Error> {
+    let difference = Difference::between(&inspection.listing, &manifest, owners)?;
+    inspection.found = difference.found;
+    let policy = Policy {
+        no_delete: offer.no_delete,
+        ignored: std::mem::take(&mut inspection.ignored),
+        protected: std::mem::take(&mut inspection.protected),
+        owners: owners.compared,
+        owner: owners.all,
+    };
+    let (same, same_files) = (&difference.same, difference.same_files);
+    let want = plan::Want { manifest: &manifest, same, same_files };
+    let plan = make_plan(hub, &inspection, want, &policy, offer.list_changes)?;
     let around = place.root.as_ref().unwrap_or(&place.parent);
     let block = around.room().map_err(io_error("look at", place.shown()))?.block_bytes;
-    let sources = Sources::find(place, &plan, &manifest, &inspection.found, block)?;
-    let missing = prepare::missing_parents(place, &manifest, make_path);
+    let sources = Sources::find(place, &plan, &manifest, &inspection.listing, block)?;
+    let missing = prepare::missing_parents(place, &manifest, open.make_path);
     let found = &inspection.found;
     let preflight =
         Preflight { place, plan: &plan, manifest: &manifest, found, sources: &sources, offer };
@@ -83,21 +166,34 @@ pub fn answer(
         Ok(missing) => (missing, None),
         Err(error) => (Vec::new(), Some(error)),
     };
-    let is_known = standing.is_some_and(|standing| standing.release == Some(offer.release));
-    hub.send(&ToHub::Planned(Planned {
-        is_clean: plan.counts.total() == 0 && is_known,
-        counts: plan.counts,
-        deletes: plan.deletes,
-        wanted: sources.wanted.clone(),
-        notes: notes(&inspection, &plan, &header),
-        refusal: refusal.as_ref().map(Error::failed),
-    }))?;
+    let mut pieces = Pieces::new(&open.run.0);
+    if let Some(root) = place.root.as_ref().filter(|_| refusal.is_none() && !open.read_only) {
+        pieces.name(root, &manifest, &sources.wanted, |path, content| {
+            let path = match inspection.content(path) {
+                Some(_) => path.clone(),
+                // A new name: the file that most likely had another.
+                None => content.chunks().find_map(|chunk| sources.live_file(&chunk))?.clone(),
+            };
+            let old = inspection.content(&path)?;
+            Some((path, old))
+        });
+    }
     let options = StageOptions {
         keep_xattrs: recover::keep_xattrs(&manifest),
-        owner,
-        owners: inspect::compares_owners(&header.owner),
+        owner: owners.all,
+        owners: owners.compared,
     };
-    Ok(Offered { manifest, inspection, plan, sources, options, missing_parents, refusal })
+    Ok(Offered {
+        manifest,
+        inspection,
+        plan,
+        sources,
+        pieces,
+        options,
+        missing_parents,
+        whole,
+        refusal,
+    })
 }
 
 fn decode_header(bytes: &[u8]) -> Result<Header, Error> {
@@ -108,20 +204,10 @@ fn decode_header(bytes: &[u8]) -> Result<Header, Error> {
     Ok(header)
 }
 
-fn policy(inspection: &Inspection, offer: &Offer, header: &Header, owner: Option<Owner>) -> Policy {
-    Policy {
-        no_delete: offer.no_delete,
-        ignored: inspection.ignored.clone(),
-        protected: inspection.protected.clone(),
-        owners: inspect::compares_owners(&header.owner),
-        owner,
-    }
-}
-
 fn make_plan(
     hub: &Hub,
     inspection: &Inspection,
-    manifest: &Manifest,
+    want: plan::Want<'_>,
     policy: &Policy,
     list_changes: bool,
 ) -> Result<Plan, Error> {
@@ -135,7 +221,7 @@ fn make_plan(
             }
         }
     };
-    let plan = plan::plan(&inspect::as_have(&inspection.found), manifest, policy, &mut tell);
+    let plan = plan::plan(&inspect::as_have(&inspection.found), want, policy, &mut tell);
     sent?;
     if !changes.is_empty() {
         hub.send(&ToHub::Changes(changes))?;

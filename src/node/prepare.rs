@@ -254,7 +254,8 @@ fn metadata_steps(
         installs.contains(&entry.path) && (is_closed || is_exchanged())
     };
     let (mut files, mut directories) = (Vec::new(), Vec::new());
-    for entry in manifest.entries() {
+    let looked_at: BTreeSet<&TreePath> = metas.union(&installs).copied().collect();
+    for entry in manifest.entries_at(looked_at) {
         let is_directory = entry.kind.is_directory();
         let is_set = metas.contains(&entry.path) || (is_directory && is_set_again(&entry));
         if !is_set {

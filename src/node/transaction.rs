@@ -7,6 +7,7 @@ use super::incoming::Incoming;
 use super::journal::{Journal, Record};
 use super::kept::KeptList;
 use super::offer::{self, Offered};
+use super::pieces::Patcher;
 use super::place::Place;
 use super::stage::{self, Input};
 use super::steps::{self, Steps};
@@ -66,7 +67,8 @@ impl Transaction<'_> {
         let (stage_dir, kept_dir) = (state.stage_of(txid)?, state.kept_of(txid)?);
         let mut sources = std::mem::take(&mut offered.sources);
         let wanted = std::mem::take(&mut sources.wanted);
-        let mut wire = Incoming::new(self.hub, &offered.manifest, &wanted);
+        let patcher = Patcher::new(self.place.root.as_ref(), &offered.pieces);
+        let mut wire = Incoming::new(self.hub, &offered.manifest, &wanted, patcher);
         let behind = Behind::start(&stage_dir);
         let mut behind = behind.map_err(io_error("start a thread for", "the stage"))?;
         let input = Input {
@@ -109,9 +111,9 @@ impl Transaction<'_> {
         match self.hub.receive()?.message {
             ToAgent::Commit { txid: decided } if decided == txid => {
                 let window_us = recover::commit(self.place, self.journal, txid)?;
-                let index = after::check(self.place, offered)?;
+                let amended = after::check(self.place, offered)?;
                 self.hub.send(&ToHub::Committed { window_us })?;
-                after::remember(self.place, &index);
+                after::remember(self.place, offered, &amended);
                 recover::tidy(self.place, self.journal, self.stage.keep_releases)
             }
             ToAgent::Abort => {

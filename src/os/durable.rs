@@ -34,6 +34,24 @@ pub fn replace_lazily(directory: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<
     directory.rename(&new, directory, name, Rename::Replace)
 }
 
+/// As [`replace_lazily`], with what `write` writes into the new file.
+///
+/// # Errors
+/// What `write` gives, and as the operating system says; the old file stands.
+pub fn replace_lazily_with(
+    directory: &Dir,
+    name: &[u8],
+    write: impl FnOnce(&mut io::BufWriter<std::fs::File>) -> io::Result<()>,
+) -> io::Result<()> {
+    let new = [name, b".new"].concat();
+    directory.remove_all(&new)?;
+    let file = directory.create_file(&new, 0o600)?;
+    let mut out = io::BufWriter::with_capacity(256 * 1024, file);
+    write(&mut out)?;
+    out.flush()?;
+    directory.rename(&new, directory, name, Rename::Replace)
+}
+
 /// The content of the own file `name`; `None` if there is none.
 ///
 /// # Errors

@@ -224,6 +224,12 @@ impl Matcher {
         nearest(&self.files, &tree.parent()?)
     }
 
+    /// True if there is no rule that could say anything where `layer` holds.
+    pub(super) fn is_silent(&self, layer: Option<&Layer>, side: Side) -> bool {
+        let protects = side == Side::Node && !self.protect.is_empty();
+        self.ignore.is_empty() && layer.is_none() && !protects
+    }
+
     /// What the rules say of `path` alone, where `layer` holds below its directory.
     pub(super) fn verdict(
         &self,

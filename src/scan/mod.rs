@@ -7,12 +7,10 @@
 
 use std::io;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use rayon::slice::ParallelSliceMut as _;
-
-use crate::model::entry::{Entry, Kind, Timestamp};
+use crate::model::entry::{Entry, Timestamp};
 use crate::model::manifest::Capture;
 use crate::model::path::{self, TreePath};
 use crate::os::clock;
@@ -21,15 +19,25 @@ use crate::os::stat::{FileKind, Stat};
 
 pub mod content;
 pub mod matcher;
+pub mod settled;
+mod record;
 pub mod index;
+pub mod listing;
+pub mod amend;
 mod read;
 mod links;
 mod visit;
+mod look;
+mod close;
 mod walk;
 
+pub use record::Sums;
+
 use index::Index;
+use listing::{Listing, Root};
 use matcher::Matcher;
 use read::Inodes;
+use record::Held;
 use visit::Order;
 use walk::Walk;
 
@@ -66,6 +74,9 @@ pub enum Error {
         /// Why.
         source: io::Error,
     },
+    /// What was found cannot be walked again.
+    #[error("walk what was found")]
+    Listing(#[from] listing::Error),
     /// The flag given as `stop` was set.
     #[error("the walk was stopped")]
     Stopped,
@@ -83,11 +94,15 @@ pub struct Found {
 /// What a walk found.
 #[derive(Debug)]
 pub struct Scan {
-    /// Every name that is not ignored, strictly increasing, the roots of trees included.
-    pub found: Vec<Found>,
+    /// Every name that is not ignored, the roots of trees included.
+    pub listing: Listing,
+    /// The trees are what the index says of them, in all that a release tells.
+    pub is_same: bool,
+    /// The index should be written anew: something looks different, or is now settled.
+    pub is_news: bool,
     /// The topmost names that exist and are ignored, specials left out, and protected mount points; sorted.
     pub ignored: Vec<TreePath>,
-    /// On a node: the topmost names among `found` that are protected; sorted.
+    /// On a node: the topmost names of `listing` that are protected; sorted.
     pub protected: Vec<TreePath>,
     /// What could not be taken as it is, sorted by path.
     pub problems: Vec<Problem>,
@@ -274,12 +289,12 @@ pub fn scan(
     root: &Dir,
     trees: &[TreePath],
     matcher: &Matcher,
-    index: &Index,
+    index: &Arc<Index>,
     options: &ScanOptions<'_>,
 ) -> Result<Scan, Error> {
     let started = clock::wall();
     let at_root = |source| Error::Tree { tree: TreePath::root(), source };
-    let window = index::racy_window(root.file_system_type().map_err(at_root)?);
+    let window = settled::racy_window(root.file_system_type().map_err(at_root)?);
     let walk = Walk {
         root,
         device: root.stat_self().map_err(at_root)?.id.device,
@@ -289,12 +304,14 @@ pub fn scan(
         window,
         inodes: Inodes::default(),
         gathered: Mutex::default(),
+        started,
         bytes_read: AtomicU64::new(0),
         files_read: AtomicU64::new(0),
     };
     let mut orders = Vec::new();
+    let mut roots = Vec::new();
     for tree in trees {
-        orders.extend(order_for(&walk, tree)?);
+        roots.extend(order_for(&walk, tree, &mut orders)?);
     }
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(thread_count(options.threads))
@@ -310,37 +327,49 @@ pub fn scan(
     if options.stop.load(Ordering::Relaxed) {
         return Err(Error::Stopped);
     }
-    let bytes_read = walk.bytes_read.into_inner();
-    let files_read = walk.files_read.into_inner();
+    assemble(walk, roots)
+}
+
+/// Puts together what the walk has come by.
+fn assemble(walk: Walk<'_>, roots: Vec<Root>) -> Result<Scan, Error> {
+    let (options, keep) = (walk.options, walk.keep_xattrs());
     let mut all = walk.gathered.into_inner().unwrap_or_else(PoisonError::into_inner);
     if let Some((_, error)) =
         all.bad_rules.into_iter().min_by(|(one, _), (other, _)| one.cmp(other))
     {
         return Err(error.into());
     }
-    pool.install(|| {
-        all.found.par_sort_unstable_by(|one, other| one.entry.path.cmp(&other.entry.path));
-    });
     all.ignored.sort_unstable();
     all.protected.sort_unstable();
     keep_tops(&mut all.protected);
     all.skipped_specials.sort_unstable();
     all.rule_files.sort_unstable();
+    let listing = Listing {
+        index: Arc::clone(walk.index),
+        parts: all.parts.into_iter().collect(),
+        roots,
+        device: walk.device,
+        keep,
+        owner: options.owner,
+        hard_links: options.capture.hard_links,
+    };
     if options.capture.hard_links {
-        links::join(&mut all.found, &mut all.problems);
+        links::check(&listing, &mut all.problems)?;
     }
     all.problems.sort_by(|one, other| one.path.cmp(&other.path));
     Ok(Scan {
-        found: all.found,
+        listing,
+        is_same: !all.is_different,
+        is_news: all.is_news,
         ignored: all.ignored,
         protected: all.protected,
         problems: all.problems,
         rule_files: all.rule_files,
         skipped_specials: all.skipped_specials,
-        bytes_read,
-        files_read,
-        started,
-        window,
+        bytes_read: walk.bytes_read.into_inner(),
+        files_read: walk.files_read.into_inner(),
+        started: walk.started,
+        window: walk.window,
     })
 }
 
@@ -364,33 +393,44 @@ fn thread_count(wanted: usize) -> usize {
     cores.saturating_mul(2).min(8)
 }
 
-/// Where the walk of `tree` begins, if there is anything to walk.
-fn order_for(walk: &Walk<'_>, tree: &TreePath) -> Result<Option<Order>, Error> {
+/// The root of `tree`, with an order to visit it if it is a directory. On a node one that is missing, or cannot be a
+/// directory, is something that was found, or not.
+fn order_for(
+    walk: &Walk<'_>,
+    tree: &TreePath,
+    orders: &mut Vec<Order>,
+) -> Result<Option<Root>, Error> {
     let layer = walk.matcher.layer_above(tree);
     let Some((parent, name)) = tree.split_last() else {
-        return Ok(Some(Order::new(tree.clone(), None, layer)));
+        let inode =
+            walk.root.stat_self().map_err(|source| Error::Tree { tree: tree.clone(), source })?;
+        orders.push(Order::new(tree.clone(), None, layer));
+        return Ok(Some(Root::Directory { path: tree.clone(), inode: inode.id.inode }));
     };
     let is_source = walk.options.side == Side::Source;
-    let missing =
-        || if is_source { Err(Error::TreeMissing { tree: tree.clone() }) } else { Ok(None) };
+    let missing = || {
+        // The index may still know what was there.
+        walk.gather(|gathered| gathered.is_different = true);
+        if is_source { Err(Error::TreeMissing { tree: tree.clone() }) } else { Ok(None) }
+    };
     let looked = walk.root.open_path(&parent).and_then(|dir| match dir.find(name)? {
         Some(stat) if stat.kind == FileKind::Symlink => {
-            Ok(Some((stat, Kind::Symlink(dir.read_link(name)?))))
+            Ok(Some((stat, Held::Symlink(dir.read_link(name)?))))
         }
         // What is no directory can only be moved away, so its content is of no interest.
-        Some(stat) => Ok(Some((stat, Kind::Special))),
+        Some(stat) => Ok(Some((stat, Held::Special))),
         None => Ok(None),
     });
     match looked {
         Ok(None) => missing(),
         Ok(Some((stat, _))) if stat.kind == FileKind::Directory => {
-            Ok(Some(Order::new(tree.clone(), Some(stat), layer)))
+            orders.push(Order::new(tree.clone(), Some(stat), layer));
+            Ok(Some(Root::Directory { path: tree.clone(), inode: stat.id.inode }))
         }
         Ok(Some(_)) if is_source => Err(Error::TreeNotDirectory { tree: tree.clone() }),
-        Ok(Some((stat, kind))) => {
-            let found = walk.found(tree, stat, kind, Vec::new());
-            walk.gather(|gathered| gathered.found.push(found));
-            Ok(None)
+        Ok(Some((stat, held))) => {
+            walk.gather(|gathered| gathered.is_different = true);
+            Ok(Some(Root::Other { path: tree.clone(), stat, held }))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => missing(),
         Err(error) if error.kind() == io::ErrorKind::NotADirectory && is_source => {

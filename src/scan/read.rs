@@ -5,7 +5,7 @@ use std::io;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::index::is_older;
+use super::settled::is_older;
 use super::visit::Visit;
 use super::walk::Walk;
 use super::{Moment, Side, What, content};
@@ -109,7 +109,9 @@ impl Walk<'_> {
             self.observe(Moment::Reading, path);
             let id = before.id;
             let remembered = known.as_ref().filter(|(known, _)| *known == id).map(|(_, it)| it);
-            let remembered = remembered.or_else(|| self.known(visit, &id)).cloned();
+            let reused = visit.order.reuse.get(&id.inode);
+            let reused = reused.filter(|(known, _)| *known == id).map(|(_, it)| it);
+            let remembered = remembered.or(reused).cloned();
             let is_settled = remembered.is_some() || is_older(id.ctime, now, self.window);
             let content = if let Some(content) = remembered {
                 content

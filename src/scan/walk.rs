@@ -16,16 +16,18 @@ use std::time::Duration;
 use rayon::Scope;
 
 use super::index::{Index, RootId};
-use super::matcher::{self, Layer, Matcher, Verdict};
+use super::listing;
+use super::look::LookAt;
+use super::matcher::{self, Layer, Matcher};
 use super::read::{Inodes, Taken};
-use super::visit::{Gathered, Name, Order, Part, Visit};
-use super::{Found, Moment, ScanOptions, Side, What};
-use crate::model::entry::{Content, Entry, Kind, Meta, Xattr};
-use crate::model::path::{self, TreePath};
-use crate::model::untrusted::Untrusted;
+use super::record::{Held, RecordBuilder, Sums};
+use super::visit::{Fresh, Gathered, Known, Name, Order, Part, Row, ToRead, Visit};
+use super::{Moment, ScanOptions, Side, What};
+use crate::model::entry::Timestamp;
+use crate::model::path::TreePath;
 use crate::os::dir::Dir;
 use crate::os::meta;
-use crate::os::stat::{FileKind, Stat, StatId};
+use crate::os::stat::{Stat, StatId};
 
 /// Names of one directory that one task looks at.
 const NAMES_MAX: usize = 1024;
@@ -43,11 +45,13 @@ pub(super) struct Walk<'a> {
     pub(super) root: &'a Dir,
     pub(super) device: u64,
     pub(super) matcher: &'a Matcher,
-    pub(super) index: &'a Index,
+    pub(super) index: &'a Arc<Index>,
     pub(super) options: &'a ScanOptions<'a>,
     pub(super) window: Duration,
     pub(super) inodes: Inodes,
     pub(super) gathered: Mutex<Gathered>,
+    /// The wall clock when the walk began.
+    pub(super) started: Timestamp,
     pub(super) bytes_read: AtomicU64,
     pub(super) files_read: AtomicU64,
 }
@@ -67,11 +71,6 @@ impl Walk<'_> {
         act(&mut self.gathered.lock().unwrap_or_else(PoisonError::into_inner));
     }
 
-    /// The content of a file that looks like `id`, if it was read before.
-    pub(super) fn known<'b>(&'b self, visit: &'b Visit, id: &StatId) -> Option<&'b Content> {
-        self.index.lookup(id).or_else(|| visit.order.reuse.lookup(id))
-    }
-
     /// Visits the directory of `order` and sends others below it.
     pub(super) fn visit<'s>(&'s self, scope: &Scope<'s>, order: Order) {
         if self.is_stopped() {
@@ -83,17 +82,18 @@ impl Walk<'_> {
         };
         self.observe(Moment::Listed, &visit.order.path);
         let visit = Arc::new(visit);
-        if names.len() <= NAMES_MAX {
-            self.look_at(&visit, names);
+        let batches = names.len().div_ceil(NAMES_MAX);
+        if batches <= 1 {
+            self.look_at(&visit, 0, names);
             return self.listed(scope, &visit);
         }
-        visit.pending.store(names.len().div_ceil(NAMES_MAX), Ordering::Release);
+        visit.pending.store(batches, Ordering::Release);
         let mut names = names;
-        while !names.is_empty() {
-            let batch = names.split_off(names.len().saturating_sub(NAMES_MAX));
+        for number in (0..batches).rev() {
+            let batch = names.split_off(number.saturating_mul(NAMES_MAX));
             let visit = Arc::clone(&visit);
             scope.spawn(move |scope| {
-                self.look_at(&visit, batch);
+                self.look_at(&visit, number, batch);
                 if visit.is_last() {
                     self.listed(scope, &visit);
                 }
@@ -104,8 +104,11 @@ impl Walk<'_> {
     /// The directory could not be visited: it stands alone, as its parent saw it.
     fn give_up(&self, order: &Order, what: Option<What>) {
         self.gather(|gathered| {
+            gathered.is_different = true;
             if let Some(stat) = order.expected {
-                gathered.found.push(self.found(&order.path, stat, Kind::Directory, Vec::new()));
+                let record = RecordBuilder::new(self.device).finish(&stat, &[]);
+                let part = listing::Part::Fresh(record.into(), Sums::default());
+                gathered.parts.push((stat.id.inode, part));
             }
             if let Some(what) = what {
                 gathered.problem(&order.path, what);
@@ -126,10 +129,11 @@ impl Walk<'_> {
         if !order.expected.as_ref().is_none_or(same) {
             return Err(Box::new((order, Some(What::DirectoryChanged))));
         }
-        let names = match dir.names() {
+        let mut names = match dir.names() {
             Ok(names) => names,
             Err(source) => return Err(Box::new((order, Some(directory_refused(source))))),
         };
+        names.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
         let (pending, part) = (AtomicUsize::new(1), Mutex::default());
         let (layer, rule_file) = match self.layer(&order, &dir, &names, &part) {
             Ok(layer) => layer,
@@ -138,7 +142,14 @@ impl Walk<'_> {
                 return Err(Box::new((order, None)));
             }
         };
-        Ok((Visit { order, dir, before, layer, rule_file, part, pending }, names))
+        let known = self.recorded(before.id.inode);
+        Ok((Visit { order, dir, before, layer, rule_file, known, part, pending }, names))
+    }
+
+    /// What the index knows of the directory `inode`.
+    fn recorded(&self, inode: u64) -> Option<Known> {
+        let slot = self.index.slot(inode, self.keep_xattrs())?;
+        Known::new(slot, self.index.record(&slot)?, self.device)
     }
 
     /// The rules that hold in a directory, with its own.
@@ -167,111 +178,34 @@ impl Walk<'_> {
         Ok((Some(Arc::new(layer)), Some(id)))
     }
 
-    /// First stage: looks at `names`.
-    fn look_at(&self, visit: &Visit, names: Vec<Name>) {
+    /// First stage: looks at `names`, the batch of that number.
+    fn look_at(&self, visit: &Visit, batch: usize, names: Vec<Name>) {
         let mut part = Part::default();
-        part.gathered.found.reserve(names.len());
+        let first = names.first().map(|(name, _)| name.clone()).unwrap_or_default();
+        let mut look = LookAt::new(self, visit, batch, &first);
         for (name, kind) in names {
             if self.is_stopped() {
                 break;
             }
-            self.look_at_one(visit, &name, kind, &mut part);
+            look.one(&name, kind, &mut part);
         }
+        let rows = look.into_rows();
+        let seen = rows.iter().filter(|row| !matches!(row, Row::Absent)).count();
+        let entries = seen.saturating_add(part.files.len()) as u64;
+        self.options.progress.entries.fetch_add(entries, Ordering::Relaxed);
         visit.with_part(|all| {
-            if all.gathered.found.is_empty() {
-                std::mem::swap(&mut all.gathered.found, &mut part.gathered.found);
-            }
             all.gathered.append(part.gathered);
             all.directories.append(&mut part.directories);
             all.files.append(&mut part.files);
             all.is_disturbed |= part.is_disturbed;
+            all.rule_file = all.rule_file.or(part.rule_file);
+            if all.rows.len() <= batch {
+                all.rows.resize_with(batch.saturating_add(1), Vec::new);
+            }
+            if let Some(slot) = all.rows.get_mut(batch) {
+                *slot = rows;
+            }
         });
-    }
-
-    fn look_at_one(&self, visit: &Visit, name: &[u8], kind: Option<FileKind>, part: &mut Part) {
-        let path = match visit.order.path.join(name) {
-            Ok(path) => path,
-            // A node's own state directory is not part of its tree.
-            Err(path::Error::StateDirectory) if self.options.side == Side::Node => return,
-            Err(source) => {
-                let name = Untrusted::new(name).to_string();
-                return part.gathered.problem(&visit.order.path, What::BadName { name, source });
-            }
-        };
-        let verdict = |kind: FileKind| {
-            let layer = visit.layer.as_deref();
-            let is_directory = kind == FileKind::Directory;
-            self.matcher.verdict(layer, &path, is_directory, self.options.side)
-        };
-        if kind.map(verdict) == Some(Verdict::Ignored) {
-            return part.gathered.ignored.push(path);
-        }
-        let stat = match visit.dir.find(name) {
-            Ok(Some(stat)) => stat,
-            Ok(None) => return part.is_disturbed = true,
-            Err(source) => return part.gathered.problem(&path, What::Unreadable { source }),
-        };
-        let verdict = verdict(stat.kind);
-        if kind.is_none() && verdict == Verdict::Ignored {
-            return part.gathered.ignored.push(path);
-        }
-        if kind.is_some_and(|kind| kind != stat.kind) {
-            return part.is_disturbed = true;
-        }
-        // Files of an overlay may tell the device of a layer; its directories do not.
-        let is_elsewhere = stat.kind == FileKind::Directory && stat.id.device != self.device;
-        let is_mounted = stat.is_mount_root || is_elsewhere;
-        match verdict {
-            // What is mounted there cannot be walked, nor be part of a release.
-            Verdict::Protected if is_mounted => return part.gathered.ignored.push(path),
-            // Part of the tree all the same: the release may hold it, and then it is managed.
-            Verdict::Protected => part.gathered.protected.push(path.clone()),
-            Verdict::Ignored | Verdict::None => {}
-        }
-        if is_mounted {
-            return part.gathered.problem(&path, What::MountPoint);
-        }
-        self.options.progress.entries.fetch_add(1, Ordering::Relaxed);
-        self.sort_in(visit, path, stat, part);
-    }
-
-    fn sort_in(&self, visit: &Visit, path: TreePath, stat: Stat, part: &mut Part) {
-        let kind = match stat.kind {
-            FileKind::Directory => return part.directories.push((path, stat)),
-            FileKind::File => match self.known(visit, &stat.id) {
-                Some(content) if !self.keep_xattrs().any() => Kind::File(content.clone()),
-                _ => return part.files.push((path, stat)),
-            },
-            FileKind::Symlink => {
-                match path.split_last().map(|(_, name)| visit.dir.read_link(name)) {
-                    Some(Ok(text)) => Kind::Symlink(text),
-                    Some(Err(error)) if !is_gone(&error) => {
-                        return part.gathered.problem(&path, What::Unreadable { source: error });
-                    }
-                    _ => return part.is_disturbed = true,
-                }
-            }
-            FileKind::Special if self.options.side == Side::Node => Kind::Special,
-            FileKind::Special if self.options.skip_specials => {
-                part.gathered.ignored.push(path.clone());
-                return part.gathered.skipped_specials.push(path);
-            }
-            FileKind::Special => return part.gathered.problem(&path, What::Special),
-        };
-        part.gathered.found.push(self.found(&path, stat, kind, Vec::new()));
-    }
-
-    pub(super) fn found(
-        &self,
-        path: &TreePath,
-        stat: Stat,
-        kind: Kind,
-        xattrs: Vec<Xattr>,
-    ) -> Found {
-        let mode = if stat.kind == FileKind::Symlink { 0 } else { stat.mode };
-        let owner = self.options.owner.then_some(stat.owner);
-        let meta = Meta { mode, owner, mtime: stat.id.mtime, xattrs };
-        Found { entry: Entry { path: path.clone(), kind, meta }, stat }
     }
 
     /// Every name was looked at: sends others to the directories below and starts reading.
@@ -311,7 +245,7 @@ impl Walk<'_> {
         &'s self,
         scope: &Scope<'s>,
         visit: &Arc<Visit>,
-        files: Vec<(TreePath, Stat)>,
+        files: Vec<ToRead>,
         children: Vec<(TreePath, u64)>,
     ) {
         let mut tasks = split_by_size(files);
@@ -333,23 +267,29 @@ impl Walk<'_> {
     }
 
     /// Second stage: reads `files`.
-    fn read_files(&self, visit: &Visit, files: Vec<(TreePath, Stat)>) {
-        for (path, listed) in files {
+    fn read_files(&self, visit: &Visit, files: Vec<ToRead>) {
+        for ToRead { path, listed, row } in files {
             if self.is_stopped() {
                 return;
             }
             let taken = self.take_file(visit, &path, &listed);
+            let name: Box<[u8]> =
+                path.split_last().map(|(_, name)| name.into()).unwrap_or_default();
             visit.with_part(|part| match taken {
                 Taken::Whole(stat, content, xattrs) => {
-                    let found = self.found(&path, stat, Kind::File(content), xattrs);
-                    part.gathered.found.push(found);
+                    if *name == *matcher::RULE_FILE {
+                        part.rule_file = Some(stat.id);
+                    }
+                    let held = Some(Held::File(content));
+                    part.set_row(row, Row::Fresh(Box::new(Fresh { name, stat, xattrs, held })));
                 }
                 Taken::Gone if visit.order.revisit < REVISITS_MAX => part.is_disturbed = true,
                 Taken::Gone => part.gathered.problem(&path, What::Unstable),
                 Taken::Refused(what) => {
                     if matches!(what, What::Opaque { .. }) {
-                        let found = self.found(&path, listed, Kind::Special, Vec::new());
-                        part.gathered.found.push(found);
+                        let (xattrs, held) = (Vec::new(), Some(Held::Special));
+                        let fresh = Fresh { name, stat: listed, xattrs, held };
+                        part.set_row(row, Row::Fresh(Box::new(fresh)));
                     }
                     part.gathered.problem(&path, what);
                 }
@@ -382,17 +322,22 @@ impl Walk<'_> {
         visit: &Visit,
         children: Option<Vec<(TreePath, u64)>>,
     ) {
-        let found = visit.with_part(|part| std::mem::take(&mut part.gathered.found));
-        let pairs = found.into_iter().filter_map(|one| match one.entry.kind {
-            Kind::File(content) => Some((one.stat.id, content)),
-            _ => None,
+        let rows = visit.with_part(|part| std::mem::take(&mut part.rows));
+        let read = rows.into_iter().flatten().filter_map(|row| match row {
+            Row::Fresh(fresh) => match *fresh {
+                Fresh { stat, held: Some(Held::File(content)), .. } => {
+                    Some((stat.id.inode, (stat.id, content)))
+                }
+                _ => None,
+            },
+            Row::Known(_) | Row::Absent => None,
         });
         let order = Order {
             path: visit.order.path.clone(),
             expected: visit.order.expected,
             layer: visit.order.layer.clone(),
             revisit: visit.order.revisit + 1,
-            reuse: Index::of_pairs(RootId::default(), pairs.collect()),
+            reuse: read.collect(),
             children,
         };
         scope.spawn(move |scope| self.visit(scope, order));
@@ -404,21 +349,24 @@ impl Walk<'_> {
         let path = &visit.order.path;
         let keep = self.keep_xattrs();
         let xattrs = if keep.any() { meta::xattrs(&visit.dir, keep) } else { Ok(Vec::new()) };
-        let mut gathered = visit.with_part(|part| std::mem::take(&mut part.gathered));
+        let (mut gathered, rows) = visit
+            .with_part(|part| (std::mem::take(&mut part.gathered), std::mem::take(&mut part.rows)));
         if !is_still {
             gathered.problem(path, What::DirectoryChanged);
         }
-        match xattrs {
-            Ok(xattrs) => {
-                gathered.found.push(self.found(path, visit.before, Kind::Directory, xattrs));
-            }
-            Err(source) => gathered.problem(path, What::Unreadable { source }),
-        }
+        let xattrs = xattrs.unwrap_or_else(|source| {
+            gathered.problem(path, What::Unreadable { source });
+            Vec::new()
+        });
+        let closed = self.record(visit, &rows, &xattrs);
+        gathered.is_different |= closed.is_different;
+        gathered.is_news |= matches!(closed.part, listing::Part::Fresh(..));
+        gathered.parts.push((visit.before.id.inode, closed.part));
         self.gather(|all| all.append(gathered));
     }
 }
 
-fn is_gone(error: &io::Error) -> bool {
+pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
@@ -430,11 +378,11 @@ fn directory_refused(source: io::Error) -> What {
     }
 }
 
-fn split_by_size(files: Vec<(TreePath, Stat)>) -> Vec<Vec<(TreePath, Stat)>> {
-    let mut tasks: Vec<Vec<(TreePath, Stat)>> = Vec::new();
+fn split_by_size(files: Vec<ToRead>) -> Vec<Vec<ToRead>> {
+    let mut tasks: Vec<Vec<ToRead>> = Vec::new();
     let mut bytes = 0u64;
     for file in files {
-        let more = file.1.id.size;
+        let more = file.listed.id.size;
         match tasks.last_mut() {
             Some(task) if task.len() < TASK_FILES && bytes.saturating_add(more) <= TASK_BYTES => {
                 task.push(file);

@@ -80,6 +80,9 @@ pub enum Error {
     /// There is something in it, and the rules ignore it all.
     #[error("the ignore rules match everything in the source")]
     AllIgnored,
+    /// The index of the source changed under the run that uses it.
+    #[error("the index of the source changed while it was in use; run again")]
+    IndexChanged,
     /// What was found is more than a manifest can hold.
     #[error("describe the source")]
     Manifest {
@@ -125,7 +128,8 @@ impl Error {
             | Self::Scan { .. }
             | Self::Problems { .. }
             | Self::UnsafeLinks { .. }
-            | Self::Manifest { .. } => Class::Fail,
+            | Self::Manifest { .. }
+            | Self::IndexChanged => Class::Fail,
         }
     }
 
@@ -140,6 +144,7 @@ impl Error {
             | Self::Scan { source: S::TreeMissing { .. } | S::TreeNotDirectory { .. } } => {
                 "source-trees"
             }
+            Self::IndexChanged => "index-changed",
             Self::Rules { .. } | Self::Scan { source: S::Rules(_) } => "ignore-rules",
             Self::Scan { source: S::Stopped } => "stopped",
             Self::Scan { .. } => "source-unreadable",

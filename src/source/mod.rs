@@ -6,26 +6,30 @@
 //! Start at [`read`].
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
-use crate::model::codec;
-use crate::model::entry::{Entry, Kind};
+use crate::model::codec::Writer;
+use crate::model::digest::{Digest, Domain};
 use crate::model::limits::{RULES_BYTES_MAX, TREES_MAX};
-use crate::model::manifest::{Builder, Capture, Header, Manifest, OwnerPolicy};
+use crate::model::manifest::{Capture, Header, KindView, OwnerPolicy};
 use crate::model::path::TreePath;
 use crate::model::rules::Rules;
 use crate::os::dir::Dir;
 use crate::os::root::{self, Missing};
-use crate::scan::index::{Index, RootId};
+use crate::scan::index::{Index, RootId, Whole};
+use crate::scan::listing::Listing;
 use crate::scan::matcher::{self, Matcher, RULE_FILE};
-use crate::scan::{self, Progress, Scan, ScanOptions, Side};
+use crate::scan::{self, Progress, Scan, ScanOptions, Side, Sums};
 
 mod chunks;
 mod error;
 mod links;
+mod release;
 
 pub use chunks::{ChunkReader, ReadError};
 pub use error::{Class, Error};
+pub use release::Release;
 
 /// What a source is and how it is read.
 #[derive(Debug, Clone)]
@@ -86,15 +90,17 @@ impl Options {
 #[derive(Debug)]
 pub struct Source {
     /// What every node is to have.
-    pub manifest: Manifest,
+    pub release: Release,
     /// The directory it was read from.
     pub root: Dir,
     /// Where that is, with every link resolved.
     pub real_path: PathBuf,
     /// Which directory on which file system that is.
     pub identity: Identity,
-    /// What need not be read next time.
-    pub index: Index,
+    /// What was found.
+    pub listing: Arc<Listing>,
+    /// The index should be written anew.
+    pub is_news: bool,
     /// What the operator should know though it stops nothing, sorted by path.
     pub notes: Vec<Note>,
     /// Names, the roots of trees included.
@@ -193,7 +199,7 @@ pub fn open(path: &Path) -> Result<(Dir, PathBuf, Identity), Error> {
 /// `stop` is set.
 pub fn read(
     options: &Options,
-    index: &Index,
+    index: &Arc<Index>,
     progress: &Progress,
     stop: &AtomicBool,
 ) -> Result<Source, Error> {
@@ -228,34 +234,60 @@ pub fn read(
     rules.files = std::mem::take(&mut scanned.rule_files);
     check_rules_size(&rules)?;
     let header = Header { trees, capture: options.capture, owner: options.owner.clone(), rules };
-    let manifest = build(header, &scanned).map_err(|source| Error::Manifest { source })?;
+    let under = under(&header);
+    let sums = sums_of(&scanned.listing)?;
+    let listing = Arc::new(scanned.listing);
+    let known = index.whole().filter(|whole| scanned.is_same && whole.under == under);
+    let release = match known {
+        Some(whole) => Release::known(whole.release, header, Arc::clone(&listing)),
+        None => Release::new(header, &listing)?,
+    };
     Ok(Source {
-        manifest,
+        release,
         root,
         real_path,
         identity,
-        index: Index::of(identity.root, &scanned.found, scanned.started, scanned.window),
+        is_news: scanned.is_news || known.is_none(),
+        listing,
         notes,
-        entries: scanned.found.len() as u64,
-        bytes: scanned.found.iter().fold(0, |sum: u64, one| sum.saturating_add(size(&one.entry))),
+        entries: sums.names,
+        bytes: sums.bytes,
         files_read: scanned.files_read,
         bytes_read: scanned.bytes_read,
     })
 }
 
-fn size(entry: &Entry) -> u64 {
-    match &entry.kind {
-        Kind::File(content) => content.size(),
-        _ => 0,
+/// What a tree was looked at under: the same tree makes another release under another header.
+fn under(header: &Header) -> Digest {
+    let mut writer = Writer::new();
+    header.encode(&mut writer);
+    Digest::of(Domain::State, &writer.finish())
+}
+
+impl Source {
+    /// Writes the index by which the source need not be read again.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn write_index<W: std::io::Write>(&self, out: W) -> std::io::Result<W> {
+        let whole = Whole { under: under(self.release.header()), release: self.release.id() };
+        self.listing.write(out, self.identity.root, Some(whole))
     }
 }
 
-fn build(header: Header, scanned: &Scan) -> codec::Result<Manifest> {
-    let mut builder = Builder::new(header);
-    for one in &scanned.found {
-        builder.push(&one.entry)?;
+/// Names and bytes of all files, each file with several names once where those are told.
+fn sums_of(listing: &Listing) -> Result<Sums, Error> {
+    let mut sums = listing.sums();
+    if listing.tells_hard_links() {
+        sums.bytes = 0;
+        let mut cursor = listing.cursor();
+        while let Some(item) = cursor.next().map_err(|_error| Error::IndexChanged)? {
+            if let KindView::File(content) = item.view.kind {
+                sums.bytes = sums.bytes.saturating_add(content.size());
+            }
+        }
     }
-    builder.finish()
+    Ok(sums)
 }
 
 /// The trees sorted, if there are any, not too many, and none lies within another.
@@ -287,19 +319,27 @@ fn check_marker(root: &Dir, marker: Option<&TreePath>) -> Result<(), Error> {
 
 /// SAFETY-STOP: a source without anything would empty every node; most likely it is not mounted.
 fn check_not_empty(scanned: &Scan, trees: &[TreePath]) -> Result<(), Error> {
-    let is_something = |entry: &Entry| {
-        let is_rule_file = entry.path.split_last().is_some_and(|(_, name)| name == RULE_FILE);
-        !trees.contains(&entry.path) && !is_rule_file
-    };
-    if scanned.found.iter().any(|one| is_something(&one.entry)) {
-        return Ok(());
+    let mut cursor = scanned.listing.cursor();
+    while let Some(item) = cursor.next().map_err(|_error| Error::IndexChanged)? {
+        let path = item.view.path;
+        let is_rule_file = path.split(|&byte| byte == b'/').next_back() == Some(RULE_FILE);
+        if !is_rule_file && !trees.iter().any(|tree| tree.as_bytes() == path) {
+            return Ok(());
+        }
     }
     if scanned.ignored.is_empty() { Err(Error::Empty) } else { Err(Error::AllIgnored) }
 }
 
 fn notes_of(scanned: &Scan, trees: &[TreePath], safe_links: bool) -> Result<Vec<Note>, Error> {
-    let mut notes: Vec<Note> =
-        scanned.found.iter().filter_map(|one| links::note_of(&one.entry, trees)).collect();
+    let mut notes = Vec::new();
+    if scanned.listing.sums().symlinks > 0 {
+        let mut cursor = scanned.listing.cursor();
+        while let Some(item) = cursor.next().map_err(|_error| Error::IndexChanged)? {
+            if matches!(item.view.kind, KindView::Symlink(_)) {
+                notes.extend(links::note_of(&item.view.to_entry(), trees));
+            }
+        }
+    }
     if safe_links && !notes.is_empty() {
         return Err(Error::UnsafeLinks {
             links: notes.iter().map(|note| note.path().clone()).collect(),

@@ -6,7 +6,7 @@
 //!      ◀───────────────────────────  Opened (a settled or pending commit, room, clock)
 //! Settle (only if one is pending) ▶
 //!      ◀───────────────────────────  Settled
-//! Offer (release, rules, policy) ─▶  inspect
+//! Offer (release, rules, policy) ─▶  inspect; a tree that is the release already is Planned at once
 //!      ◀───────────────────────────  Lacks (manifest: none, or against which base)
 //! Manifest* ──────────────────────▶  plan
 //!      ◀───────────────────────────  Change*, Planned (counts, wanted chunks)

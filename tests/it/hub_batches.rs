@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use depsync::hub::encoder::{Encoded, Encoder, History};
 use depsync::model::entry::Kind;
+use depsync::model::patch::Near;
 use depsync::model::want::{Batch, Batches, Wanted};
 use depsync::source::Source;
 use depsync::wire::message::Packing;
@@ -36,7 +37,7 @@ fn similar_files() -> (Tree, Source) {
 fn wanted(source: &Source, is_wanted: impl Fn(u64) -> bool) -> Wanted {
     let mut ordinal = 0;
     let mut wanted = Wanted::default();
-    for entry in source.manifest.entries() {
+    for entry in source.release.manifest().expect("made").entries() {
         let Kind::File(content) = entry.kind else { continue };
         for _ in content.chunks() {
             if is_wanted(ordinal) {
@@ -61,7 +62,10 @@ impl Node {
 
     async fn get(&mut self, encoder: &Arc<Encoder>, tree: &Tree, batch: Batch) -> Encoded {
         let sites = batch.sites.clone();
-        let encoded = encoder.encode(batch, self.history).await.expect("encoded");
+        let encoded = encoder
+            .encode(batch, self.history, &encoder.known(Near::default()))
+            .await
+            .expect("encoded");
         self.history = encoded.history;
         let raw = self.decode(&encoded).expect("decoded");
         let mut whole = Vec::<u8>::new();
@@ -76,7 +80,7 @@ impl Node {
 
     fn decode(&mut self, encoded: &Encoded) -> io::Result<Vec<u8>> {
         match encoded.packing {
-            Packing::Plain => return Ok(encoded.bytes.to_vec()),
+            Packing::Plain | Packing::Patch { .. } => return Ok(encoded.bytes.to_vec()),
             Packing::Fresh => self.decoder.reinit()?,
             Packing::Continued => {}
         }
@@ -94,11 +98,12 @@ impl Node {
 #[tokio::test]
 async fn what_resembles_an_earlier_batch_costs_next_to_nothing() {
     let (tree, source) = similar_files();
-    let encoder = Arc::new(Encoder::new(&source.root).expect("an encoder"));
+    let encoder = Arc::new(Encoder::new(&source.root, b"run").expect("an encoder"));
+    let manifest = source.release.manifest().expect("made");
     let want = wanted(&source, |_| true);
     let mut node = Node::new();
     let mut lengths = Vec::new();
-    for batch in Batches::new(&source.manifest, &want) {
+    for batch in Batches::new(&manifest, &want) {
         lengths.push(node.get(&encoder, &tree, batch).await.bytes.len());
     }
     assert!(lengths.len() >= 5, "{lengths:?}");
@@ -108,10 +113,11 @@ async fn what_resembles_an_earlier_batch_costs_next_to_nothing() {
 #[tokio::test]
 async fn nodes_of_one_history_are_sent_the_same_bytes() {
     let (tree, source) = similar_files();
-    let encoder = Arc::new(Encoder::new(&source.root).expect("an encoder"));
+    let encoder = Arc::new(Encoder::new(&source.root, b"run").expect("an encoder"));
+    let manifest = source.release.manifest().expect("made");
     let want = wanted(&source, |_| true);
     let (mut one, mut other) = (Node::new(), Node::new());
-    for batch in Batches::new(&source.manifest, &want) {
+    for batch in Batches::new(&manifest, &want) {
         let first = one.get(&encoder, &tree, batch.clone()).await;
         let second = other.get(&encoder, &tree, batch).await;
         assert!(Arc::ptr_eq(&first.bytes, &second.bytes));
@@ -121,13 +127,12 @@ async fn nodes_of_one_history_are_sent_the_same_bytes() {
 #[tokio::test]
 async fn nodes_that_want_different_chunks_each_get_theirs() {
     let (tree, source) = similar_files();
-    let encoder = Arc::new(Encoder::new(&source.root).expect("an encoder"));
+    let encoder = Arc::new(Encoder::new(&source.root, b"run").expect("an encoder"));
+    let manifest = source.release.manifest().expect("made");
     // More than there are packers, so that each has to start afresh now and then.
     let wants: Vec<_> = (0..5).map(|node| wanted(&source, |at| at % 5 != node)).collect();
-    let mut nodes: Vec<_> = wants
-        .iter()
-        .map(|want| (Node::new(), Batches::new(&source.manifest, want).peekable()))
-        .collect();
+    let mut nodes: Vec<_> =
+        wants.iter().map(|want| (Node::new(), Batches::new(&manifest, want).peekable())).collect();
     while nodes.iter_mut().any(|(_, batches)| batches.peek().is_some()) {
         for (node, batches) in &mut nodes {
             if let Some(batch) = batches.next() {
@@ -146,14 +151,15 @@ async fn bytes_that_do_not_shrink_travel_as_they_are_and_leave_history_alone() {
         tree.write(format!("f{at:03}"), noise(at, 8000, digits));
     }
     let source = read_ok(&tree.options());
-    let encoder = Arc::new(Encoder::new(&source.root).expect("an encoder"));
+    let encoder = Arc::new(Encoder::new(&source.root, b"run").expect("an encoder"));
+    let manifest = source.release.manifest().expect("made");
     // One node at the text alone, another at all of it, so that packers are taken from one another.
     let all = wanted(&source, |_| true);
     let text = wanted(&source, |at| !(50..150).contains(&at));
     let (mut one, mut other) = (Node::new(), Node::new());
     let mut packings = Vec::new();
-    let mut texts = Batches::new(&source.manifest, &text);
-    for batch in Batches::new(&source.manifest, &all) {
+    let mut texts = Batches::new(&manifest, &text);
+    for batch in Batches::new(&manifest, &all) {
         packings.push(one.get(&encoder, &tree, batch).await.packing);
         if let Some(batch) = texts.next() {
             other.get(&encoder, &tree, batch).await;
@@ -170,9 +176,10 @@ async fn a_node_far_behind_has_its_batches_made_again() {
         tree.write(format!("f{at:03}"), noise(at / 2, 100_000, 16));
     }
     let source = read_ok(&tree.options());
-    let encoder = Arc::new(Encoder::new(&source.root).expect("an encoder"));
+    let encoder = Arc::new(Encoder::new(&source.root, b"run").expect("an encoder"));
     let want = wanted(&source, |_| true);
-    let batches: Vec<_> = Batches::new(&source.manifest, &want).collect();
+    let manifest = source.release.manifest().expect("made");
+    let batches: Vec<_> = Batches::new(&manifest, &want).collect();
     let mut nodes = [Node::new(), Node::new(), Node::new()];
     let behind = [0, batches.len() / 2, batches.len() * 3 / 4];
     let mut sent = [0; 3];

@@ -277,6 +277,10 @@ fn fault_046_several_trees_below_one_home_are_one_release() {
         assert!(!cluster.on(node, "logs").exists());
     }
     assert_eq!(cluster.push(&[]).expect(0).state(1), "unchanged");
+    // A tree that vanished is drift, though nothing else changed.
+    fs::remove_dir_all(cluster.on(0, "tenants")).expect("removed");
+    assert_eq!(cluster.push(&[]).expect(0).state(0), "committed");
+    assert_same(&cluster.at("tenants"), &cluster.on(0, "tenants"));
 }
 
 #[test]

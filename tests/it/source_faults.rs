@@ -4,36 +4,36 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
 use depsync::model::entry::Kind;
 use depsync::model::path::TreePath;
 use depsync::model::rules::Rules;
 use depsync::os::root::{self, Missing};
-use depsync::scan::index::Index;
 use depsync::scan::matcher::Matcher;
 use depsync::scan::{self, Progress, Scan, ScanOptions, Side, What};
 use depsync::source::{Class, Error, Note, Options};
 
 use crate::prerequisite::require;
-use crate::source_tree::{Tree, paths, read, read_ok, tree_path};
+use crate::source_tree::{self, Tree, paths, read, read_ok, tree_path};
 
 fn scan_node(tree: &Tree, trees: &[TreePath], rules: &Rules) -> Scan {
     let (progress, stop) = (Progress::default(), AtomicBool::new(false));
     let options = ScanOptions::new(Side::Node, &progress, &stop);
     let root = root::open(tree.directory.path(), Missing::Refuse).expect("open").dir.expect("root");
     let matcher = Matcher::new(rules).expect("good rules");
-    scan::scan(&root, trees, &matcher, &Index::empty(), &options).expect("a scan")
+    scan::scan(&root, trees, &matcher, &Arc::default(), &options).expect("a scan")
 }
 
 fn found(scan: &Scan) -> Vec<String> {
-    scan.found.iter().map(|one| one.entry.path.to_string()).collect()
+    source_tree::found(scan).iter().map(|one| one.entry.path.to_string()).collect()
 }
 
-fn kind<'a>(scan: &'a Scan, path: &str) -> &'a Kind {
+fn kind(scan: &Scan, path: &str) -> Kind {
     let path = tree_path(path);
-    let found = scan.found.iter().find(|one| one.entry.path == path);
-    &found.unwrap_or_else(|| panic!("no {path}")).entry.kind
+    let found = source_tree::found(scan).into_iter().find(|one| one.entry.path == path);
+    found.unwrap_or_else(|| panic!("no {path}")).entry.kind
 }
 
 fn run(program: &str, arguments: &[&str], path: &Path) -> bool {
@@ -71,9 +71,9 @@ fn fault_006_every_unreadable_name_is_listed() {
         let options = ScanOptions::new(Side::Node, &progress, &stop);
         let matcher = Matcher::new(&Rules::default()).expect("no rules");
         let root = opened.expect("root");
-        let node = scan::scan(&root, &[TreePath::root()], &matcher, &Index::empty(), &options)
+        let node = scan::scan(&root, &[TreePath::root()], &matcher, &Arc::default(), &options)
             .expect("a scan");
-        assert_eq!(*kind(&node, "secret1"), Kind::Special);
+        assert_eq!(kind(&node, "secret1"), Kind::Special);
         let fatal: Vec<_> = node.problems.iter().filter(|one| one.is_fatal()).collect();
         assert_eq!(fatal.len(), 1, "{fatal:?}");
         assert_eq!(fatal[0].path, tree_path("closed"));
@@ -138,13 +138,13 @@ fn fault_009_and_042_special_files_are_never_opened() {
     assert_eq!(error.to_string(), "d/fifo is a FIFO, a socket or a device, and 1 more");
     options.checks.skip_specials = true;
     let source = read_ok(&options);
-    assert_eq!(paths(&source.manifest), [".", "d", "d/file"]);
+    assert_eq!(paths(&source.release.manifest().expect("made")), [".", "d", "d/file"]);
     let skipped = ["d/fifo", "socket"].map(|path| Note::SkippedSpecial { path: tree_path(path) });
     assert_eq!(source.notes, skipped);
     let node = scan_node(&tree, &[TreePath::root()], &Rules::default());
     assert!(node.problems.is_empty(), "{:?}", node.problems);
-    assert_eq!(*kind(&node, "d/fifo"), Kind::Special);
-    assert_eq!(*kind(&node, "socket"), Kind::Special);
+    assert_eq!(kind(&node, "d/fifo"), Kind::Special);
+    assert_eq!(kind(&node, "socket"), Kind::Special);
 }
 
 #[test]
@@ -164,7 +164,7 @@ fn fault_035_and_049_a_mount_point_below_the_root_is_refused_unless_ignored() {
     assert_eq!((error.class(), error.kind()), (Class::Fail, "source-mount-point"));
     assert_eq!(error.to_string(), "d/mounted is on another file system");
     let options = Options { ignore: vec!["/d/mounted/".into()], ..tree.options() };
-    assert_eq!(paths(&read_ok(&options).manifest), [".", "d", "file"]);
+    assert_eq!(paths(&read_ok(&options).release.manifest().expect("made")), [".", "d", "file"]);
     let node = scan_node(&tree, &[TreePath::root()], &Rules::default());
     assert!(matches!(node.problems[0].what, What::MountPoint));
     let rules = Rules { protect: vec!["mounted".into()], ..Rules::default() };
@@ -172,7 +172,10 @@ fn fault_035_and_049_a_mount_point_below_the_root_is_refused_unless_ignored() {
     assert!(node.problems.is_empty());
     assert_eq!(node.ignored, [tree_path("d/mounted")]);
     // The root itself may be a mount point, as a source often is.
-    assert_eq!(paths(&read_ok(&Options::new(&path)).manifest), [".", "inside"]);
+    assert_eq!(
+        paths(&read_ok(&Options::new(&path)).release.manifest().expect("made")),
+        [".", "inside"]
+    );
 }
 
 #[test]
@@ -202,8 +205,8 @@ fn a_tree_that_a_node_does_not_have_is_found_as_nothing() {
     let trees = ["home/a", "home/b", "home/c", "home/none", "none/deeper"].map(tree_path);
     let node = scan_node(&tree, &trees, &Rules::default());
     assert_eq!(found(&node), ["home/a", "home/a/file", "home/b", "home/c"]);
-    assert_eq!(*kind(&node, "home/b"), Kind::Special);
-    assert_eq!(*kind(&node, "home/c"), Kind::Symlink(b"a"[..].into()));
+    assert_eq!(kind(&node, "home/b"), Kind::Special);
+    assert_eq!(kind(&node, "home/c"), Kind::Symlink(b"a"[..].into()));
     assert!(node.problems.is_empty(), "{:?}", node.problems);
     let node = scan_node(&tree, &[tree_path("home/c/deep")], &Rules::default());
     assert!(matches!(node.problems[0].what, What::NotDirectory));

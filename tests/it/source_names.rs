@@ -42,9 +42,12 @@ fn fault_010_and_011_and_012_and_014_and_015_names_are_exact() {
     let source = read_ok(&tree.options());
     assert_eq!(source.entries, 2 + 2 * names.len() as u64 + 2);
     for name in names {
-        assert_eq!(entry(&source.manifest, name).kind, Kind::File(content_of(name)));
+        assert_eq!(
+            entry(&source.release.manifest().expect("made"), name).kind,
+            Kind::File(content_of(name))
+        );
     }
-    let shown = paths(&source.manifest);
+    let shown = paths(&source.release.manifest().expect("made"));
     assert!(shown.iter().all(|path| !path.contains(['\n', '\u{1b}', '\u{202e}'])), "{shown:?}");
 }
 
@@ -98,8 +101,8 @@ fn rule_files_hold_for_their_directory_and_travel_with_the_release() {
     let options = Options { ignore: vec!["secret.*".into()], ..tree.options() };
     let source = read_ok(&options);
     let wanted = [".", ".depsyncignore", "app", "app/.depsyncignore", "app/keep.log"];
-    assert_eq!(paths(&source.manifest), wanted);
-    let rules = &source.manifest.header().rules;
+    assert_eq!(paths(&source.release.manifest().expect("made")), wanted);
+    let rules = &source.release.header().rules;
     assert_eq!(rules.ignore, ["secret.*"]);
     let directories: Vec<_> = rules.files.iter().map(|(path, _)| path.to_string()).collect();
     assert_eq!(directories, [".", "app"]);
@@ -140,5 +143,5 @@ fn a_problem_below_an_ignored_directory_is_none() {
     let Error::Problems { problems } = error else { panic!("other") };
     assert!(matches!(problems[0].what, What::Special));
     let options = Options { ignore: vec!["/run".into()], ..tree.options() };
-    assert_eq!(paths(&read_ok(&options).manifest), [".", "keep"]);
+    assert_eq!(paths(&read_ok(&options).release.manifest().expect("made")), [".", "keep"]);
 }

@@ -2,20 +2,19 @@
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
 
 use depsync::model::entry::Kind;
 use depsync::model::path::TreePath;
 use depsync::model::rules::Rules;
 use depsync::os::root::{self, Missing};
 use depsync::scan::content::content_of;
-use depsync::scan::index::Index;
 use depsync::scan::matcher::Matcher;
 use depsync::scan::{self, Moment, Progress, Scan, ScanOptions, Side, What};
 use depsync::source::ReadError;
 
-use crate::source_tree::{Tree, read_ok, shipped, tree_path};
+use crate::source_tree::{Tree, found, read_ok, shipped, tree_path};
 
 /// Looks at `tree`, calling `act` at each `moment` on each path.
 fn scan_while(tree: &Tree, side: Side, act: &(dyn Fn(Moment, &TreePath) + Sync)) -> Scan {
@@ -24,12 +23,12 @@ fn scan_while(tree: &Tree, side: Side, act: &(dyn Fn(Moment, &TreePath) + Sync))
     let root = root::open(tree.directory.path(), Missing::Refuse).expect("open");
     let root = root.dir.expect("the root");
     let matcher = Matcher::new(&Rules::default()).expect("no rules");
-    scan::scan(&root, &[TreePath::root()], &matcher, &Index::empty(), &options).expect("a scan")
+    scan::scan(&root, &[TreePath::root()], &matcher, &Arc::default(), &options).expect("a scan")
 }
 
 fn kind_of(scan: &Scan, path: &str) -> Option<Kind> {
     let path = tree_path(path);
-    scan.found.iter().find(|one| one.entry.path == path).map(|one| one.entry.kind.clone())
+    found(scan).into_iter().find(|one| one.entry.path == path).map(|one| one.entry.kind)
 }
 
 fn problems(scan: &Scan) -> Vec<String> {
@@ -187,7 +186,7 @@ fn fault_004_a_file_that_vanishes_is_absent() {
         assert_eq!(problems(&scan), [""; 0], "{at:?}");
         assert_eq!(kind_of(&scan, "d/gone"), None);
         assert_eq!(kind_of(&scan, "d/stays"), Some(Kind::File(content_of(b"y"))));
-        let directory = scan.found.iter().find(|one| one.entry.path == tree_path("d"));
+        let directory = found(&scan).into_iter().find(|one| one.entry.path == tree_path("d"));
         let mtime = directory.expect("the directory").entry.meta.mtime;
         let now = fs::metadata(tree.at("d")).expect("stat");
         assert_eq!(mtime.seconds, std::os::unix::fs::MetadataExt::mtime(&now));
@@ -224,7 +223,7 @@ fn fault_005_a_directory_swapped_during_the_walk_is_a_problem() {
         }
     });
     assert!(*swapped.lock().expect("the flag"));
-    assert!(!scan.problems.is_empty(), "{:?}", scan.found);
+    assert!(!scan.problems.is_empty(), "{:?}", found(&scan));
     assert!(scan.problems.iter().all(|one| matches!(one.what, What::DirectoryChanged)));
 }
 
@@ -262,7 +261,7 @@ fn a_walk_ends_soon_after_it_is_stopped() {
         ScanOptions { observer: Some(&act), ..ScanOptions::new(Side::Source, &progress, &stop) };
     let root = root::open(tree.directory.path(), Missing::Refuse).expect("open").dir.expect("root");
     let matcher = Matcher::new(&Rules::default()).expect("no rules");
-    let scan = scan::scan(&root, &[TreePath::root()], &matcher, &Index::empty(), &options);
+    let scan = scan::scan(&root, &[TreePath::root()], &matcher, &Arc::default(), &options);
     assert!(matches!(scan, Err(scan::Error::Stopped)));
     assert!(progress.bytes.load(Ordering::Relaxed) <= 16);
 }

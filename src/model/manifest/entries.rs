@@ -2,10 +2,11 @@
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
 use super::WHAT;
+use super::view::{ContentView, KindView, Stamp, View};
 use crate::model::codec::{Error, Reader, Result, Writer};
 use crate::model::entry::{Chunk, Content, Entry, Kind, Meta, Owner, Segment, Timestamp, Xattr};
 use crate::model::limits;
-use crate::model::path::TreePath;
+use crate::model::path::check_path;
 
 const TAG_DIRECTORY: u8 = 0;
 const TAG_FILE: u8 = 1;
@@ -35,6 +36,19 @@ impl Body {
     /// [`Error::NotCanonical`] for a special file.
     pub fn push(&mut self, entry: &Entry) -> Result<()> {
         encode_entry(&mut self.writer, &mut self.previous, entry)
+    }
+
+    /// Appends what `view` shows, which must follow the entry before in the order of paths.
+    ///
+    /// # Errors
+    /// [`Error::NotCanonical`] for a special file.
+    pub fn push_view(&mut self, view: &View<'_, '_>) -> Result<()> {
+        encode_view(&mut self.writer, &mut self.previous, view)
+    }
+
+    /// Bytes so far.
+    pub(super) fn len(&self) -> usize {
+        self.writer.len()
     }
 
     /// The bytes.
@@ -69,7 +83,7 @@ impl Iterator for BodyReader<'_> {
 }
 
 /// What the encoding of an entry leans on.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Previous {
     path: Vec<u8>,
     mode: [u16; 3],
@@ -93,45 +107,13 @@ fn shared_prefix(one: &[u8], other: &[u8]) -> usize {
 
 fn encode_entry(writer: &mut Writer, previous: &mut Previous, entry: &Entry) -> Result<()> {
     let kind = tag_of(&entry.kind).ok_or(Error::NotCanonical { what: WHAT })?;
-    let bytes = entry.path.as_bytes();
-    let shared = shared_prefix(&previous.path, bytes);
-    let meta = &entry.meta;
-    let mode_before = previous.mode.get(usize::from(kind)).copied();
-    let mut tag = kind;
-    if kind != TAG_HARD_LINK {
-        tag |= if mode_before == Some(meta.mode) { TAG_SAME_MODE } else { 0 };
-        tag |= if previous.owner == meta.owner { TAG_SAME_OWNER } else { 0 };
-        tag |= if meta.xattrs.is_empty() { 0 } else { TAG_XATTRS };
+    let Meta { mode, owner, mtime, xattrs } = &entry.meta;
+    let stamp = Stamp { mode: *mode, owner: *owner, mtime: *mtime };
+    let path = entry.path.as_bytes();
+    encode_head(writer, previous, path, (kind, !xattrs.is_empty()), &stamp);
+    if kind != TAG_HARD_LINK && !xattrs.is_empty() {
+        encode_xattrs(writer, xattrs);
     }
-    writer.u8(tag);
-    writer.u64(shared as u64);
-    writer.bytes(bytes.get(shared..).unwrap_or_default());
-    if kind != TAG_HARD_LINK {
-        if tag & TAG_SAME_MODE == 0 {
-            writer.u64(u64::from(meta.mode));
-        }
-        if tag & TAG_SAME_OWNER == 0 {
-            writer.option(meta.owner, |writer, owner| {
-                writer.u64(u64::from(owner.uid));
-                writer.u64(u64::from(owner.gid));
-            });
-        }
-        writer.i64(meta.mtime.seconds.wrapping_sub(previous.seconds));
-        writer.u64(u64::from(meta.mtime.nanos));
-        if tag & TAG_XATTRS != 0 {
-            writer.list(&meta.xattrs, |writer, xattr| {
-                writer.bytes(&xattr.name);
-                writer.bytes(&xattr.value);
-            });
-        }
-        if let Some(mode) = previous.mode.get_mut(usize::from(kind)) {
-            *mode = meta.mode;
-        }
-        previous.owner = meta.owner;
-        previous.seconds = meta.mtime.seconds;
-    }
-    previous.path.clear();
-    previous.path.extend_from_slice(bytes);
     match &entry.kind {
         Kind::File(content) => encode_content(writer, content),
         Kind::Symlink(text) => writer.bytes(text),
@@ -139,6 +121,75 @@ fn encode_entry(writer: &mut Writer, previous: &mut Previous, entry: &Entry) -> 
         Kind::Directory | Kind::Special => {}
     }
     Ok(())
+}
+
+fn encode_view(writer: &mut Writer, previous: &mut Previous, view: &View<'_, '_>) -> Result<()> {
+    let kind = match view.kind {
+        KindView::Directory => TAG_DIRECTORY,
+        KindView::File(_) => TAG_FILE,
+        KindView::Symlink(_) => TAG_SYMLINK,
+        KindView::HardLink(_) => TAG_HARD_LINK,
+        KindView::Special => return Err(Error::NotCanonical { what: WHAT }),
+    };
+    encode_head(writer, previous, view.path, (kind, view.xattrs.is_some()), &view.stamp);
+    if let Some(xattrs) = view.xattrs.filter(|_| kind != TAG_HARD_LINK) {
+        writer.raw(xattrs);
+    }
+    match view.kind {
+        KindView::File(content) => writer.raw(content.as_bytes()),
+        KindView::Symlink(text) | KindView::HardLink(text) => writer.bytes(text),
+        KindView::Directory | KindView::Special => {}
+    }
+    Ok(())
+}
+
+/// Everything before the attributes and the content.
+fn encode_head(
+    writer: &mut Writer,
+    previous: &mut Previous,
+    path: &[u8],
+    (kind, has_xattrs): (u8, bool),
+    stamp: &Stamp,
+) {
+    let shared = shared_prefix(&previous.path, path);
+    let mode_before = previous.mode.get(usize::from(kind)).copied();
+    let mut tag = kind;
+    if kind != TAG_HARD_LINK {
+        tag |= if mode_before == Some(stamp.mode) { TAG_SAME_MODE } else { 0 };
+        tag |= if previous.owner == stamp.owner { TAG_SAME_OWNER } else { 0 };
+        tag |= if has_xattrs { TAG_XATTRS } else { 0 };
+    }
+    writer.u8(tag);
+    writer.u64(shared as u64);
+    writer.bytes(path.get(shared..).unwrap_or_default());
+    if kind != TAG_HARD_LINK {
+        if tag & TAG_SAME_MODE == 0 {
+            writer.u64(u64::from(stamp.mode));
+        }
+        if tag & TAG_SAME_OWNER == 0 {
+            writer.option(stamp.owner, |writer, owner| {
+                writer.u64(u64::from(owner.uid));
+                writer.u64(u64::from(owner.gid));
+            });
+        }
+        writer.i64(stamp.mtime.seconds.wrapping_sub(previous.seconds));
+        writer.u64(u64::from(stamp.mtime.nanos));
+        if let Some(mode) = previous.mode.get_mut(usize::from(kind)) {
+            *mode = stamp.mode;
+        }
+        previous.owner = stamp.owner;
+        previous.seconds = stamp.mtime.seconds;
+    }
+    previous.path.truncate(shared);
+    previous.path.extend_from_slice(path.get(shared..).unwrap_or_default());
+}
+
+/// Appends `xattrs`, which are sorted, to `writer`.
+pub fn encode_xattrs(writer: &mut Writer, xattrs: &[Xattr]) {
+    writer.list(xattrs, |writer, xattr| {
+        writer.bytes(&xattr.name);
+        writer.bytes(&xattr.value);
+    });
 }
 
 /// Appends `content` to `writer`; shared by manifests and indexes.
@@ -157,13 +208,32 @@ pub fn encode_content(writer: &mut Writer, content: &Content) {
 /// # Errors
 /// [`Error::NotCanonical`] for a chunk out of bounds, a short hole, two holes in a row, or a file over 2^62 bytes.
 pub fn decode_content(reader: &mut Reader<'_>) -> Result<Content> {
+    let mut segments = Vec::new();
+    each_segment(reader, |segment| segments.push(segment))?;
+    Ok(Content::new(segments))
+}
+
+/// One segment as it stands in content, which the caller has checked or checks.
+pub(super) fn decode_segment(reader: &mut Reader<'_>) -> Result<Segment> {
+    let word = reader.u64()?;
+    let (bytes, is_hole) = (word >> 1, word & 1 == 1);
+    if is_hole {
+        return Ok(Segment::Hole { bytes });
+    }
+    let chunk_bytes = bytes.min(u64::from(limits::CHUNK_BYTES_MAX).saturating_add(1));
+    let bytes = u32::try_from(chunk_bytes).map_err(|_error| reader.not_canonical())?;
+    Ok(Segment::Chunk(Chunk { digest: reader.digest()?, bytes }))
+}
+
+fn each_segment(reader: &mut Reader<'_>, mut take: impl FnMut(Segment)) -> Result<()> {
+    let limit = usize::try_from(limits::MANIFEST_BYTES_MAX).unwrap_or(usize::MAX);
     let mut size = 0u64;
     let mut after_hole = false;
-    let limit = usize::try_from(limits::MANIFEST_BYTES_MAX).unwrap_or(usize::MAX);
-    let segments = reader.list(limit, |reader| {
-        let word = reader.u64()?;
-        let (bytes, is_hole) = (word >> 1, word & 1 == 1);
+    for _ in 0..reader.size(limit)? {
+        let segment = decode_segment(reader)?;
+        let bytes = segment.bytes();
         size = size.checked_add(bytes).ok_or(reader.not_canonical())?;
+        let is_hole = matches!(segment, Segment::Hole { .. });
         let in_bounds = if is_hole {
             !after_hole && bytes >= u64::from(limits::HOLE_BLOCK_BYTES)
         } else {
@@ -173,16 +243,44 @@ pub fn decode_content(reader: &mut Reader<'_>) -> Result<Content> {
             return Err(reader.not_canonical());
         }
         after_hole = is_hole;
-        if is_hole {
-            return Ok(Segment::Hole { bytes });
-        }
-        let bytes = u32::try_from(bytes).map_err(|_error| reader.not_canonical())?;
-        Ok(Segment::Chunk(Chunk { digest: reader.digest()?, bytes }))
-    })?;
-    Ok(Content::new(segments))
+        take(segment);
+    }
+    Ok(())
 }
 
-#[derive(Debug)]
+/// The bytes of the content that `reader` stands at, checked.
+///
+/// # Errors
+/// As [`decode_content`].
+pub fn skip_content<'a>(reader: &mut Reader<'a>) -> Result<ContentView<'a>> {
+    let all = reader.rest();
+    each_segment(reader, drop)?;
+    Ok(ContentView::of_checked(taken(all, reader.rest())))
+}
+
+/// Reads what [`encode_xattrs`] wrote.
+///
+/// # Errors
+/// [`Error::NotCanonical`] if they are unsorted or empty, or a name is none.
+pub fn decode_xattrs(reader: &mut Reader<'_>) -> Result<Vec<Xattr>> {
+    let xattrs = reader.list(limits::XATTR_NAMES_BYTES_MAX, |reader| {
+        let name = reader.bytes(limits::NAME_BYTES_MAX)?;
+        if name.is_empty() || name.contains(&0) {
+            return Err(reader.not_canonical());
+        }
+        let value = reader.bytes(limits::XATTR_VALUE_BYTES_MAX)?;
+        Ok(Xattr { name: name.into(), value: value.into() })
+    })?;
+    let sorted = xattrs.is_sorted_by(|one, next| one.name < next.name);
+    if xattrs.is_empty() || !sorted { Err(reader.not_canonical()) } else { Ok(xattrs) }
+}
+
+/// Where `all` and what is left of it part.
+fn taken<'a>(all: &'a [u8], rest: &[u8]) -> &'a [u8] {
+    all.get(..all.len().saturating_sub(rest.len())).unwrap_or_default()
+}
+
+#[derive(Debug, Clone)]
 pub(super) struct Decoder<'a> {
     reader: Reader<'a>,
     previous: Previous,
@@ -193,7 +291,13 @@ impl<'a> Decoder<'a> {
         Self { reader, previous: Previous::default() }
     }
 
+    /// The next entry with memory of its own, or `None` at the end.
     pub(super) fn next_entry(&mut self) -> Result<Option<Entry>> {
+        Ok(self.next_view()?.map(|view| view.to_entry()))
+    }
+
+    /// The next entry, or `None` at the end.
+    pub(super) fn next_view(&mut self) -> Result<Option<View<'_, 'a>>> {
         if self.reader.rest().is_empty() {
             return Ok(None);
         }
@@ -204,24 +308,36 @@ impl<'a> Decoder<'a> {
         {
             return Err(self.reader.unknown(u64::from(tag)));
         }
-        let path = self.path()?;
-        let meta = if kind == TAG_HARD_LINK { Meta::default() } else { self.meta(tag, kind)? };
+        self.path()?;
+        let is_link = kind == TAG_HARD_LINK;
+        let stamp = if is_link { Stamp::default() } else { self.stamp(tag, kind)? };
+        let xattrs = if tag & TAG_XATTRS == 0 {
+            None
+        } else {
+            let all = self.reader.rest();
+            decode_xattrs(&mut self.reader)?;
+            Some(taken(all, self.reader.rest()))
+        };
         let kind = match kind {
-            TAG_DIRECTORY => Kind::Directory,
-            TAG_FILE => Kind::File(decode_content(&mut self.reader)?),
+            TAG_DIRECTORY => KindView::Directory,
+            TAG_FILE => KindView::File(skip_content(&mut self.reader)?),
             TAG_SYMLINK => {
                 let text = self.reader.bytes(limits::LINK_TEXT_BYTES_MAX)?;
                 if text.is_empty() || text.contains(&0) {
                     return Err(self.reader.not_canonical());
                 }
-                Kind::Symlink(text.into())
+                KindView::Symlink(text)
             }
-            _ => Kind::HardLink(self.reader.path()?),
+            _ => {
+                let first = self.reader.bytes(limits::PATH_BYTES_MAX)?;
+                check_path(first).map_err(|source| Error::Path { what: WHAT, source })?;
+                KindView::HardLink(first)
+            }
         };
-        Ok(Some(Entry { path, kind, meta }))
+        Ok(Some(View { path: &self.previous.path, kind, stamp, xattrs }))
     }
 
-    fn path(&mut self) -> Result<TreePath> {
+    fn path(&mut self) -> Result<()> {
         let shared = self.reader.size(self.previous.path.len())?;
         let suffix = self.reader.bytes(limits::PATH_BYTES_MAX)?;
         let next_before = self.previous.path.get(shared);
@@ -230,10 +346,10 @@ impl<'a> Decoder<'a> {
         }
         self.previous.path.truncate(shared);
         self.previous.path.extend_from_slice(suffix);
-        TreePath::new(&self.previous.path).map_err(|source| Error::Path { what: WHAT, source })
+        check_path(&self.previous.path).map_err(|source| Error::Path { what: WHAT, source })
     }
 
-    fn meta(&mut self, tag: u8, kind: u8) -> Result<Meta> {
+    fn stamp(&mut self, tag: u8, kind: u8) -> Result<Stamp> {
         let not_canonical = self.reader.not_canonical();
         let before = self.previous.mode.get_mut(usize::from(kind)).ok_or(not_canonical.clone())?;
         if tag & TAG_SAME_MODE == 0 {
@@ -258,21 +374,6 @@ impl<'a> Decoder<'a> {
         self.previous.seconds = seconds;
         let nanos = self.reader.u64_max(999_999_999)?;
         let nanos = u32::try_from(nanos).map_err(|_error| not_canonical.clone())?;
-        let xattrs = if tag & TAG_XATTRS == 0 { Vec::new() } else { self.xattrs()? };
-        let mtime = Timestamp { seconds, nanos };
-        Ok(Meta { mode, owner: self.previous.owner, mtime, xattrs })
-    }
-
-    fn xattrs(&mut self) -> Result<Vec<Xattr>> {
-        let xattrs = self.reader.list(limits::XATTR_NAMES_BYTES_MAX, |reader| {
-            let name = reader.bytes(limits::NAME_BYTES_MAX)?;
-            if name.is_empty() || name.contains(&0) {
-                return Err(reader.not_canonical());
-            }
-            let value = reader.bytes(limits::XATTR_VALUE_BYTES_MAX)?;
-            Ok(Xattr { name: name.into(), value: value.into() })
-        })?;
-        let sorted = xattrs.is_sorted_by(|one, next| one.name < next.name);
-        if xattrs.is_empty() || !sorted { Err(self.reader.not_canonical()) } else { Ok(xattrs) }
+        Ok(Stamp { mode, owner: self.previous.owner, mtime: Timestamp { seconds, nanos } })
     }
 }

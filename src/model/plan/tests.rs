@@ -3,6 +3,13 @@ use std::collections::BTreeMap;
 use super::super::fixture::{entries, manifest_of, path, random, random_tree};
 use super::*;
 
+static NONE: std::sync::LazyLock<Bits> = std::sync::LazyLock::new(Bits::default);
+
+/// All of `manifest` is to be compared.
+fn whole(manifest: &Manifest) -> Want<'_> {
+    Want { manifest, same: &NONE, same_files: 0 }
+}
+
 fn haves(entries: &[Entry]) -> Vec<Have<'_>> {
     entries.iter().map(|entry| Have { entry, is_sole_name: true }).collect()
 }
@@ -10,7 +17,7 @@ fn haves(entries: &[Entry]) -> Vec<Have<'_>> {
 fn plan_of(have: &[Entry], want: &[Entry], policy: &Policy) -> (Plan, Vec<Change>) {
     let mut changes = Vec::new();
     let manifest = manifest_of(want, false);
-    let plan = plan(&haves(have), &manifest, policy, &mut |change| changes.push(change));
+    let plan = plan(&haves(have), whole(&manifest), policy, &mut |change| changes.push(change));
     (plan, changes)
 }
 
@@ -139,7 +146,7 @@ fn files_with_another_name_are_replaced_and_never_changed_in_place_or_moved() {
     let have = entries("a f x; b f y");
     let all: Vec<_> = have.iter().map(|entry| Have { entry, is_sole_name: false }).collect();
     let want = manifest_of(&entries("a@7 f x; c f y"), false);
-    let plan = plan(&all, &want, &Policy::default(), &mut |_| {});
+    let plan = plan(&all, whole(&want), &Policy::default(), &mut |_| {});
     assert_eq!(summary(&plan), "a c|b||");
 }
 
@@ -156,7 +163,7 @@ fn groups_of_hard_links_are_made_anew_as_a_whole() {
     ] {
         let have = entries(have);
         let manifest = manifest_of(&entries(want), true);
-        let plan = plan(&haves(&have), &manifest, &Policy::default(), &mut |_| {});
+        let plan = plan(&haves(&have), whole(&manifest), &Policy::default(), &mut |_| {});
         assert_eq!(summary(&plan), expected, "{want}");
     }
 }

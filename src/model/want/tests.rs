@@ -1,3 +1,4 @@
+use super::super::codec::{Reader, Result, Writer};
 use super::super::fixture::{chunk, entries, manifest_of, random, random_tree};
 use super::*;
 

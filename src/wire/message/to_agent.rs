@@ -42,7 +42,7 @@ pub enum ToAgent {
 }
 
 /// How the chunks of a batch travel. The bytes of its history are those of the compressed batches since the last fresh
-/// one; plain batches are no part of it.
+/// one; plain batches and patches are no part of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Packing {
     /// As they are.
@@ -51,6 +51,11 @@ pub enum Packing {
     Fresh,
     /// As the next bytes of the frame of the compressed batch before, flushed likewise.
     Continued,
+    /// As a patch to what the node named in the place of the chunks, in a zstd frame of its own.
+    Patch {
+        /// Length of the patch before compression.
+        bytes: usize,
+    },
 }
 
 /// Take the lease of a target.
@@ -160,11 +165,15 @@ impl ToAgent {
             }
             Self::Batch { packing } => {
                 w.u8(5);
-                w.u8(match packing {
-                    Packing::Plain => 0,
-                    Packing::Fresh => 1,
-                    Packing::Continued => 2,
-                });
+                match packing {
+                    Packing::Plain => w.u8(0),
+                    Packing::Fresh => w.u8(1),
+                    Packing::Continued => w.u8(2),
+                    Packing::Patch { bytes } => {
+                        w.u8(3);
+                        w.u64(*bytes as u64);
+                    }
+                }
             }
             Self::Commit { txid } => {
                 w.u8(6);
@@ -200,6 +209,7 @@ impl ToAgent {
                     0 => Packing::Plain,
                     1 => Packing::Fresh,
                     2 => Packing::Continued,
+                    3 => Packing::Patch { bytes: r.size(limits::BATCH_BYTES_MAX)? },
                     tag => return Err(r.unknown(u64::from(tag))),
                 },
             },

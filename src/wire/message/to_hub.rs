@@ -7,6 +7,7 @@ use super::{
 use crate::model::codec::{Reader, Result, Writer};
 use crate::model::entry::Timestamp;
 use crate::model::manifest::ReleaseId;
+use crate::model::patch::Near;
 use crate::model::plan::{Change, ChangeKind, Counts, Deletes};
 use crate::model::want::Wanted;
 
@@ -88,6 +89,8 @@ pub struct Planned {
     pub deletes: Deletes,
     /// The chunks that no file here has.
     pub wanted: Wanted,
+    /// What is here in their place.
+    pub near: Near,
     /// What the operator should know, escaped.
     pub notes: Vec<String>,
     /// Why a push would be refused here.
@@ -260,6 +263,7 @@ impl Planned {
         w.u64(self.deletes.lost);
         w.u64(self.deletes.of);
         self.wanted.encode(w);
+        self.near.encode(w);
         put_texts(w, &self.notes);
         w.option(self.refusal.as_ref(), |w, refusal| refusal.encode(w));
     }
@@ -275,6 +279,7 @@ impl Planned {
             },
             deletes: Deletes { lost: r.u64()?, of: r.u64()? },
             wanted: Wanted::decode(r)?,
+            near: Near::decode(r)?,
             notes: get_texts(r)?,
             refusal: r.option(Failed::decode)?,
         })

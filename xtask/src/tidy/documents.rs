@@ -5,8 +5,26 @@ use super::tree::Tree;
 
 /// A document, and the files whose hash it carries: a name with `/` at its end stands for all below it.
 const DESCRIBED: [(&str, &[&str]); 2] = [
-    ("docs/protocol.md", &["src/wire/message.rs", "src/wire/message/", "src/wire/frame.rs"]),
-    ("docs/format.md", &["src/model/codec.rs", "src/model/manifest.rs", "src/model/manifest/"]),
+    (
+        "docs/protocol.md",
+        &[
+            "src/wire/message.rs",
+            "src/wire/message/",
+            "src/wire/frame.rs",
+            "src/model/delta/apply.rs",
+            "src/model/patch.rs",
+        ],
+    ),
+    (
+        "docs/format.md",
+        &[
+            "src/model/codec.rs",
+            "src/model/manifest.rs",
+            "src/model/manifest/",
+            "src/scan/index.rs",
+            "src/scan/record.rs",
+        ],
+    ),
 ];
 
 const MARK: &str = "source-hash: ";
@@ -160,22 +178,24 @@ mod tests {
     fn stale_documents_are_caught_and_blessed() {
         let code = ("src/wire/message.rs", "enum Message {}\n");
         let frame = ("src/wire/frame.rs", "struct Frame;\n");
+        let apply = ("src/model/delta/apply.rs", "fn apply() {}\n");
+        let patch = ("src/model/patch.rs", "fn diff() {}\n");
         let stale = ("docs/protocol.md", "# P\n\nsource-hash: 0123\nrest\n");
-        let tree = Tree::fabricated(&[code, frame, stale]);
+        let tree = Tree::fabricated(&[code, frame, apply, patch, stale]);
         let (found, skipped) = hashes(&tree);
         assert_eq!((found.len(), skipped.len()), (1, 1), "{found:?} {skipped:?}");
         let [(document, text)] = blessed(&tree).try_into().unwrap();
         assert!(text.ends_with("\nrest\n"), "{text}");
-        let tree = Tree::fabricated(&[code, frame, (document, &text)]);
+        let tree = Tree::fabricated(&[code, frame, apply, patch, (document, &text)]);
         assert_eq!(hashes(&tree).0, Vec::<String>::new());
         assert_eq!(blessed(&tree), Vec::<(&str, String)>::new());
         let inner = ("src/wire/message/to_hub.rs", "enum ToHub {}\n");
-        let tree = Tree::fabricated(&[code, frame, inner, (document, &text)]);
+        let tree = Tree::fabricated(&[code, frame, apply, patch, inner, (document, &text)]);
         assert_eq!(hashes(&tree).0.len(), 1, "a file below the folder counts");
 
-        let tree = Tree::fabricated(&[code, frame, ("docs/protocol.md", "# P\n")]);
+        let tree = Tree::fabricated(&[code, frame, apply, patch, ("docs/protocol.md", "# P\n")]);
         let [(document, text)] = blessed(&tree).try_into().unwrap();
-        let tree = Tree::fabricated(&[code, frame, (document, &text)]);
+        let tree = Tree::fabricated(&[code, frame, apply, patch, (document, &text)]);
         assert_eq!(hashes(&tree).0, Vec::<String>::new());
     }
 

@@ -1,0 +1,131 @@
+//! [`Difference`]: what of a tree is not as a release says, so that all that follows costs what changes, not what is there.
+
+use super::error::Error;
+use crate::model::bits::Bits;
+use crate::model::entry::Owner;
+use crate::model::manifest::{KindView, Manifest, View};
+use crate::model::path;
+use crate::scan::Found;
+use crate::scan::listing::{Item, Listing};
+
+/// What of a tree is not as a release says.
+#[derive(Debug, Default)]
+pub struct Difference {
+    /// Names that differ or that the release does not have, and all directories around each such name and each that
+    /// is missing; sorted.
+    pub found: Vec<Found>,
+    /// The numbers of the release's entries that are as they should be.
+    pub same: Bits,
+    /// How many of those are no directories.
+    pub same_files: u64,
+}
+
+/// Which owners are as they should be.
+#[derive(Debug, Clone, Copy)]
+pub struct Owners {
+    /// They are compared.
+    pub compared: bool,
+    /// The owner of every entry, if it is one for all; else each entry's own.
+    pub all: Option<Owner>,
+}
+
+impl Difference {
+    /// Compares `listing` with `manifest`.
+    ///
+    /// Cost: one pass over both; memory for what differs. Where a release tells which names are one file, all is taken to
+    /// differ, since a name can then change by what is done to another.
+    ///
+    /// # Errors
+    /// [`Error::Scan`] if the listing cannot be walked.
+    pub fn between(listing: &Listing, manifest: &Manifest, owners: Owners) -> Result<Self, Error> {
+        let mut this = Self::default();
+        let takes_all = manifest.header().capture.hard_links;
+        let mut branch = Branch::default();
+        let (mut cursor, mut views) = (listing.cursor(), manifest.views());
+        let (mut have, mut want) = (cursor.next().map_err(walked)?, views.next());
+        let mut number = 0u64;
+        loop {
+            let order = match (&have, &want) {
+                (Some(have), Some(want)) => path::order(have.view.path, want.path),
+                (Some(_), None) => std::cmp::Ordering::Less,
+                (None, Some(_)) => std::cmp::Ordering::Greater,
+                (None, None) => return Ok(this),
+            };
+            if let Some(item) = have.as_ref().filter(|_| order.is_le()) {
+                let is_same = order.is_eq()
+                    && !takes_all
+                    && want.as_ref().is_some_and(|want| is_same(item, want, owners));
+                branch.leave(item.view.path);
+                if is_same {
+                    this.same.insert(number);
+                    if matches!(item.view.kind, KindView::Directory) {
+                        branch.enter(item, Some(number));
+                    } else {
+                        this.same_files = this.same_files.saturating_add(1);
+                    }
+                } else {
+                    branch.tell(&mut this);
+                    this.found.push(item.to_found());
+                    if matches!(item.view.kind, KindView::Directory) {
+                        branch.enter(item, None);
+                    }
+                }
+            } else if let Some(want) = &want {
+                branch.leave(want.path);
+                branch.tell(&mut this);
+            }
+            if order.is_le() {
+                have = cursor.next().map_err(walked)?;
+            }
+            if order.is_ge() {
+                want = views.next();
+                number = number.saturating_add(1);
+            }
+        }
+    }
+}
+
+fn walked(error: crate::scan::listing::Error) -> Error {
+    Error::Scan(error.into())
+}
+
+fn is_same(have: &Item<'_>, want: &View<'_, '_>, owners: Owners) -> bool {
+    let (old, new) = (&have.view.stamp, &want.stamp);
+    let wanted = owners.all.or(new.owner);
+    let same_owner = !owners.compared || wanted.is_none() || old.owner == wanted;
+    let is_link = matches!(want.kind, KindView::Symlink(_));
+    have.view.kind == want.kind
+        && old.mtime == new.mtime
+        && same_owner
+        && (is_link || (old.mode == new.mode && have.view.xattrs == want.xattrs))
+}
+
+/// The directories that the node has on the way to a name, each with its number in the release if it is as it should be
+/// and was not told yet.
+#[derive(Debug, Default)]
+struct Branch {
+    levels: Vec<(Found, Option<u64>)>,
+}
+
+impl Branch {
+    fn leave(&mut self, path: &[u8]) {
+        let is_around = |found: &Found| path::is_within(path, found.entry.path.as_bytes());
+        while self.levels.last().is_some_and(|(found, _)| !is_around(found)) {
+            self.levels.pop();
+        }
+    }
+
+    fn enter(&mut self, item: &Item<'_>, untold: Option<u64>) {
+        self.levels.push((item.to_found(), untold));
+    }
+
+    /// Tells the directories around a name, each once, from the top, so that what is told stays sorted.
+    fn tell(&mut self, difference: &mut Difference) {
+        for (directory, untold) in &mut self.levels {
+            if let Some(number) = untold.take() {
+                difference.found.push(directory.clone());
+                difference.same.remove(number);
+            }
+        }
+    }
+}

@@ -1,0 +1,70 @@
+//! [`Release`]: what every node is to have. Its manifest is put together only when somebody asks for it: where nothing
+//! changed, nobody does.
+
+use std::sync::{Arc, OnceLock};
+
+use super::Error;
+use crate::model::codec;
+use crate::model::manifest::{Builder, Header, Manifest, ReleaseId};
+use crate::scan::listing::Listing;
+
+/// What every node is to have.
+#[derive(Debug)]
+pub struct Release {
+    id: ReleaseId,
+    header: Header,
+    listing: Option<Arc<Listing>>,
+    manifest: OnceLock<Arc<Manifest>>,
+}
+
+impl Release {
+    /// The release that `listing` was found to be.
+    pub(super) fn known(id: ReleaseId, header: Header, listing: Arc<Listing>) -> Self {
+        Self { id, header, listing: Some(listing), manifest: OnceLock::new() }
+    }
+
+    /// The release that `listing` makes.
+    pub(super) fn new(header: Header, listing: &Listing) -> Result<Self, Error> {
+        let manifest = build(&header, listing)?;
+        let id = manifest.id();
+        Ok(Self { id, header, listing: None, manifest: OnceLock::from(Arc::new(manifest)) })
+    }
+
+    /// Its id, the digest of the manifest.
+    pub fn id(&self) -> ReleaseId {
+        self.id
+    }
+
+    /// What stands before the entries.
+    pub fn header(&self) -> &Header {
+        &self.header
+    }
+
+    /// The manifest.
+    ///
+    /// Cost: where the source was found unchanged, one pass over it the first time.
+    ///
+    /// # Errors
+    /// [`Error::IndexChanged`] if the index from which it is made is no longer what it was.
+    pub fn manifest(&self) -> Result<Arc<Manifest>, Error> {
+        if let Some(manifest) = self.manifest.get() {
+            return Ok(Arc::clone(manifest));
+        }
+        let listing = self.listing.as_ref().ok_or(Error::IndexChanged)?;
+        let manifest = build(&self.header, listing)?;
+        if manifest.id() != self.id {
+            return Err(Error::IndexChanged);
+        }
+        Ok(Arc::clone(self.manifest.get_or_init(|| Arc::new(manifest))))
+    }
+}
+
+fn build(header: &Header, listing: &Listing) -> Result<Manifest, Error> {
+    let refused = |source: codec::Error| Error::Manifest { source };
+    let mut builder = Builder::new(header.clone());
+    let mut cursor = listing.cursor();
+    while let Some(item) = cursor.next().map_err(|_error| Error::IndexChanged)? {
+        builder.push_view(&item.view).map_err(refused)?;
+    }
+    builder.finish().map_err(refused)
+}
