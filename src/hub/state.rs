@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! lock               one run at a time; a kernel lock
-//! index              what each file of the source was when it was last read
+//! index              what each directory of the source looked like, with its files' content
 //! standing           the last release, the file system it was read from, the highest fence given out
 //! runs               the runs of late, which are over once another has the lock
 //! decision/<txid>    commits that were decided and are not yet carried out everywhere

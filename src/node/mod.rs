@@ -7,7 +7,7 @@
 //! ```text
 //! lock               the lease of the target; a kernel lock
 //! journal            what was begun, prepared, decided and committed
-//! index              what each file's content was when it was last looked at
+//! index              what each directory looked like, with its files' content
 //! manifest/<id>      manifests of the releases that were live here
 //! stage/<txid>/      the next release, and the list of steps that makes it live
 //! kept/<txid>/       what a commit replaced or removed
