@@ -32,6 +32,7 @@ use tokio::sync::Semaphore;
 
 use crate::os::clock::{self, Deadline};
 use crate::os::host;
+use crate::os::process;
 use crate::os::root::{self, Missing};
 use crate::scan::Progress;
 use crate::scan::index::Index;
@@ -90,11 +91,10 @@ fn prepare_and_run(
 ) -> Result<FleetOutcome, Failure> {
     let deadline = Deadline::after(options.deadline);
     let state = take_lock(options, stop)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
+    let runtime = new_runtime().map_err(|error| {
+        let hint = "raise the limit of open files (ulimit -n) to 64 and 8 for each node";
+        Failure::of(Verdict::Fail, "threads", &error, Some(hint.into()))
+    })?;
     let early = Arc::default();
     let run = Run { options, monitor, stop, deadline, runtime: &runtime, early: &early };
     let fleet = run.carry_out(state, outcome);
@@ -102,6 +102,12 @@ fn prepare_and_run(
     // A thread stuck in a dead mount must not hold the program.
     runtime.shutdown_background();
     fleet
+}
+
+fn new_runtime() -> std::io::Result<Runtime> {
+    // Six are opened; tokio panics if it does not get those for signals.
+    process::require_spare_files(8)?;
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
 /// What a run is given.

@@ -1,5 +1,8 @@
 //! This process: what it lets others see, and what it may use.
 
+use std::io;
+
+use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::Mode;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
 
@@ -17,6 +20,15 @@ pub fn raise_open_files() {
     // What cannot be raised stays as it is; a run that needs more says so.
     let _unchanged =
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Finds out whether `count` more files can be opened now (row 68), for what would panic without them.
+///
+/// # Errors
+/// What the system says where they cannot.
+pub fn require_spare_files(count: usize) -> io::Result<()> {
+    let one = |_| eventfd(0, EventfdFlags::CLOEXEC).map_err(io::Error::from);
+    (0..count).map(one).collect::<io::Result<Vec<_>>>().map(drop)
 }
 
 /// The signals that this process ignores, as a mask with signal 1 in the lowest bit; `None` if the system does not say.
