@@ -10,14 +10,14 @@ use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 
 use super::early::Early;
 use super::encoder::{self, Encoder, ManifestParts};
 use super::options::{Mode, Require, RunOptions};
 use super::outcome::{Failure, Monitor, NodeOutcome, NodeState, Verdict};
 use super::session::{Left, Session};
-use super::state::{Decision, State};
+use super::state::{self, Decision, Standing, State};
 use super::stop::{Stop, Urgency};
 use super::throttle::Throttle;
 use crate::model::manifest::{Manifest, ReleaseId};
@@ -40,7 +40,8 @@ pub(super) struct Shared {
     pub(super) runs_before: Vec<Txid>,
     /// Names its transaction in journals.
     pub(super) txid: Txid,
-    pub(super) fence: u64,
+    /// What the next run is to find if this one decides on its release; its fence is this run's.
+    pub(super) decided: Standing,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) throttle: Throttle,
     pub(super) slots: Arc<Semaphore>,
@@ -82,6 +83,22 @@ impl Shared {
     /// The manifest of the release.
     pub(super) fn manifest(&self) -> Result<Arc<Manifest>, encoder::Error> {
         self.release.manifest().map_err(|error| encoder::Error::Release(Arc::new(error)))
+    }
+
+    /// Writes down, if it is news, what the next run is to find, and the manifest that its deltas start from.
+    ///
+    /// # Errors
+    /// That of the standing. A delta that cannot start from here costs bytes, nothing else.
+    pub(super) fn remember(&self, standing: &Standing) -> Result<(), state::Error> {
+        if standing.release == Some(self.release.id())
+            && !self.state.has_manifest(self.release.id())
+            && let Ok(manifest) = self.release.manifest()
+            && self.state.save_manifest(&manifest).is_err()
+        {}
+        if self.state.standing()? == *standing {
+            return Ok(());
+        }
+        self.state.save_standing(standing)
     }
 
     /// The manifest in parts, as a delta from `base` if the hub knows it; made once for all nodes that ask for it.
@@ -128,12 +145,14 @@ pub(super) async fn run(shared: &Arc<Shared>, stop: &Stop, deadline: Deadline) -
         reports,
         stands: vec![Stand::Working; targets.len()],
         stopped: None,
+        remembering: None,
     };
     fleet.watch(stop, deadline).await;
     let started = clock::now();
     let is_committing = *fleet.orders.borrow() == Order::Commit;
     let left = fleet.collect(&mut sessions, stop, deadline).await;
     let commit_window = is_committing.then(|| started.elapsed());
+    fleet.remembered().await;
     fleet.conclude(left, commit_window)
 }
 
@@ -151,6 +170,8 @@ struct Fleet<'a> {
     reports: mpsc::UnboundedReceiver<Report>,
     stands: Vec<Stand>,
     stopped: Option<Failure>,
+    /// The hub's own notes are written while the nodes commit.
+    remembering: Option<JoinHandle<Result<(), state::Error>>>,
 }
 
 impl Fleet<'_> {
@@ -248,12 +269,24 @@ impl Fleet<'_> {
         let saved =
             tokio::task::spawn_blocking(move || shared.state.save_decision(&decision)).await;
         match saved {
-            Ok(Ok(())) => drop(self.orders.send(Order::Commit)),
+            Ok(Ok(())) => {
+                drop(self.orders.send(Order::Commit));
+                let shared = Arc::clone(self.shared);
+                let remember = move || shared.remember(&shared.decided);
+                self.remembering = Some(tokio::task::spawn_blocking(remember));
+            }
             Ok(Err(error)) => self.stopped = Some(Failure::from(&error)),
             Err(error) => {
                 let message = format!("write the decision: {error}");
                 self.stopped = Some(Failure::said(Verdict::Fail, "hub-state", message, None));
             }
+        }
+    }
+
+    async fn remembered(&mut self) {
+        let Some(remembering) = self.remembering.take() else { return };
+        if let Ok(Err(error)) = remembering.await {
+            self.stopped.get_or_insert(Failure::from(&error));
         }
     }
 
@@ -315,7 +348,7 @@ impl Fleet<'_> {
             node.failure = Some(Failure::said(Verdict::Fail, "cut-off", message, None));
         }
         // A session that was cut off may have given out the run's own.
-        let mut fence = if left.len() == nodes.len() { 0 } else { self.shared.fence };
+        let mut fence = if left.len() == nodes.len() { 0 } else { self.shared.decided.fence };
         let mut settled = BTreeSet::new();
         let mut committed = BTreeSet::new();
         for one in left {

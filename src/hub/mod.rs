@@ -138,19 +138,22 @@ impl Run<'_> {
         if read.is_news {
             state.save_index(&read).map_err(|error| Failure::from(&error))?;
         }
-        let shared = self.share(state, standing.fence, read)?;
+        let decided = Standing {
+            release: Some(read.release.id()),
+            file_system: Some(file_system),
+            was_mount_root: is_mount,
+            fence: standing.fence.saturating_add(1),
+        };
+        let shared = self.share(state, decided, read)?;
         let fleet = self.runtime.block_on(fleet::run(&shared, self.stop, self.deadline));
         if options.mode == Mode::Push {
-            standing.fence = standing.fence.max(fleet.fence);
             let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
+            let fence = standing.fence.max(fleet.fence);
             if at_release || fleet.commit_window.is_some() {
-                standing.release = Some(shared.release.id());
-                standing.file_system = Some(file_system);
-                standing.was_mount_root = is_mount;
-                // A delta that cannot start from here costs bytes, nothing else.
-                keep_manifest(&shared);
+                standing = shared.decided.clone();
             }
-            remember(&shared.state, &standing)?;
+            standing.fence = fence;
+            shared.remember(&standing).map_err(|error| Failure::from(&error))?;
         }
         Ok(fleet)
     }
@@ -187,7 +190,7 @@ impl Run<'_> {
         wait.receive(&read)?.map_err(|error| Failure::from(&error))
     }
 
-    fn share(&self, state: State, fence: u64, read: Source) -> Result<Arc<Shared>, Failure> {
+    fn share(&self, state: State, decided: Standing, read: Source) -> Result<Arc<Shared>, Failure> {
         let options = self.options;
         let failed = |error: std::io::Error| Failure::of(Verdict::Fail, "hub", &error, None);
         let id = || host::random_id().map(Txid).map_err(failed);
@@ -205,7 +208,7 @@ impl Run<'_> {
             state,
             run,
             txid: id()?,
-            fence: fence.saturating_add(1),
+            decided,
             monitor: Arc::clone(self.monitor),
             throttle: Throttle::new(options.bytes_per_second_max),
             slots: Arc::new(Semaphore::new(options.parallel.max(1))),
@@ -214,21 +217,6 @@ impl Run<'_> {
             options: options.clone(),
         }))
     }
-}
-
-fn keep_manifest(shared: &Shared) {
-    if !shared.state.has_manifest(shared.release.id())
-        && let Ok(manifest) = shared.release.manifest()
-        && shared.state.save_manifest(&manifest).is_err()
-    {}
-}
-
-fn remember(state: &State, standing: &Standing) -> Result<(), Failure> {
-    let before = state.standing().map_err(|error| Failure::from(&error))?;
-    if before == *standing {
-        return Ok(());
-    }
-    state.save_standing(standing).map_err(|error| Failure::from(&error))
 }
 
 fn is_mount_root(source: &Source) -> Result<bool, Failure> {

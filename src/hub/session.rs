@@ -385,7 +385,7 @@ impl Session {
 
     async fn stage(&mut self, channel: &mut Channel, planned: &Planned) -> Result<()> {
         self.phase(Phase::Staging);
-        self.fence = self.fence.max(self.shared.fence);
+        self.fence = self.fence.max(self.shared.decided.fence);
         let stage = Stage {
             txid: self.shared.txid,
             fence: self.fence,

@@ -224,7 +224,7 @@ impl State {
         let name = release.to_string();
         let bytes =
             durable::read(&self.manifests, name.as_bytes(), limits::MANIFEST_BYTES_MAX).ok()??;
-        Manifest::from_bytes(bytes).ok().filter(|manifest| manifest.id() == release)
+        Manifest::from_stored(bytes, release).ok()
     }
 
     /// True if the manifest of `release` is stored.

@@ -240,6 +240,11 @@ impl<'a> Reader<'a> {
     /// # Errors
     /// [`Error::NotCanonical`] for padding or a value over 64 bits.
     pub fn u64(&mut self) -> Result<u64> {
+        // PERF: most numbers are small.
+        if let [byte @ ..0x80, rest @ ..] = self.rest {
+            self.rest = rest;
+            return Ok(u64::from(*byte));
+        }
         let mut value = 0u64;
         for shift in (0..64u32).step_by(7) {
             let byte = self.u8()?;

@@ -111,6 +111,22 @@ impl Manifest {
         Ok(Self { header, bytes, body_at, id })
     }
 
+    /// Takes `bytes` that were a manifest's when they were stored: those that `id` is the digest of were checked then.
+    ///
+    /// Cost: one digest.
+    ///
+    /// # Errors
+    /// [`Error::Digest`] for any other bytes.
+    pub fn from_stored(bytes: Vec<u8>, id: ReleaseId) -> Result<Self> {
+        if Digest::of(Domain::Tree, &bytes) != id {
+            return Err(Error::Digest { what: WHAT });
+        }
+        let mut reader = Reader::new(&bytes, WHAT);
+        let header = Header::decode(&mut reader)?;
+        let body_at = bytes.len().saturating_sub(reader.rest().len());
+        Ok(Self { header, bytes, body_at, id })
+    }
+
     /// The canonical bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
@@ -154,7 +170,7 @@ impl Manifest {
     /// The entries in order, each borrowed for as long as it is looked at.
     pub fn views(&self) -> Views<'_> {
         let body = self.bytes.get(self.body_at..).unwrap_or_default();
-        Views { decoder: Decoder::new(Reader::new(body, WHAT)), passed: 0 }
+        Views { decoder: Decoder::of_checked(Reader::new(body, WHAT)), passed: 0 }
     }
 }
 

@@ -166,21 +166,41 @@ pub fn check_name(name: &[u8]) -> Result<(), Error> {
 /// # Errors
 /// The rule that is broken.
 pub fn check_path(bytes: &[u8]) -> Result<(), Error> {
+    check_path_from(bytes, 0)
+}
+
+/// As [`check_path`], where the first `passed` bytes begin a path that was checked.
+///
+/// # Errors
+/// The rule that is broken.
+pub fn check_path_from(bytes: &[u8], passed: usize) -> Result<(), Error> {
     if bytes.is_empty() {
         return Ok(());
     }
     if bytes.len() > PATH_BYTES_MAX {
         return Err(Error::TooLong);
     }
-    let mut depth = 0usize;
-    for name in bytes.split(|&b| b == b'/') {
-        check_name(name)?;
-        if depth == 0 && name == STATE_DIRECTORY {
-            return Err(Error::StateDirectory);
-        }
-        depth = depth.saturating_add(1);
+    // The name that the two parts share is looked at whole.
+    let (before, _) = bytes.split_at_checked(passed).unwrap_or_default();
+    let start = before.iter().rposition(|&byte| byte == b'/').map_or(0, |at| at.saturating_add(1));
+    let news = bytes.get(start..).unwrap_or_default();
+    if news.contains(&0) {
+        return Err(Error::Nul);
     }
-    if depth > PATH_DEPTH_MAX { Err(Error::TooDeep) } else { Ok(()) }
+    for name in news.split(|&byte| byte == b'/') {
+        match name {
+            [] => return Err(Error::EmptyComponent),
+            b"." | b".." => return Err(Error::DotComponent),
+            _ if name.len() > NAME_BYTES_MAX => return Err(Error::NameTooLong),
+            _ => {}
+        }
+    }
+    if start == 0 && is_within(bytes, STATE_DIRECTORY) {
+        return Err(Error::StateDirectory);
+    }
+    let is_deep =
+        bytes.len() > PATH_DEPTH_MAX && bytes.split(|&byte| byte == b'/').count() > PATH_DEPTH_MAX;
+    if is_deep { Err(Error::TooDeep) } else { Ok(()) }
 }
 
 /// True if the path `path` is `directory` or lies below it.
@@ -200,11 +220,22 @@ pub fn parent(path: &[u8]) -> Option<&[u8]> {
     path.get(..end)
 }
 
+/// How many bytes two paths begin with alike.
+pub fn shared_prefix(one: &[u8], other: &[u8]) -> usize {
+    let (words, _) = one.as_chunks::<8>();
+    let (other_words, _) = other.as_chunks::<8>();
+    let words = words.iter().zip(other_words);
+    // PERF: neighbours have long prefixes in common.
+    let same = words.take_while(|(a, b)| a == b).count().saturating_mul(8);
+    let rest = one.iter().zip(other).skip(same);
+    same.saturating_add(rest.take_while(|(a, b)| a == b).count())
+}
+
 /// The order of all trees: by components, a directory before what is below it.
 pub fn order(one: &[u8], other: &[u8]) -> Ordering {
     // A slash sorts before every other byte, which makes byte order the order by components.
     let key = |byte: u8| if byte == b'/' { 0u8 } else { byte };
-    let same = one.iter().zip(other).take_while(|(a, b)| a == b).count();
+    let same = shared_prefix(one, other);
     match (one.get(same), other.get(same)) {
         (Some(&a), Some(&b)) => key(a).cmp(&key(b)),
         (a, b) => a.is_some().cmp(&b.is_some()),

@@ -6,8 +6,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::entry::{Chunk, Entry, Kind, Segment};
-use super::manifest::{Entries, Manifest};
+use super::entry::{Chunk, Segment};
+use super::manifest::{KindView, Manifest, Views};
 pub use super::ordinals::Ordinals as Wanted;
 use super::path::TreePath;
 
@@ -66,48 +66,77 @@ pub struct Batches<'a> {
     peeked: Option<(u64, Site)>,
 }
 
-/// Walks all chunks of a manifest, each with the number of chunk bytes before it.
+/// Walks the chunks of a manifest, each with the number of chunk bytes before it.
 #[derive(Debug)]
 struct Sites<'a> {
-    entries: Entries<'a>,
-    file: Option<(Arc<TreePath>, std::vec::IntoIter<Segment>, u64)>,
+    views: Views<'a>,
+    file: Option<File>,
+    /// Chunks, and their bytes, of the files passed.
     ordinal: u64,
     bytes_before: u64,
 }
 
-impl Iterator for Sites<'_> {
-    type Item = (u64, Site);
+/// The file that holds what was asked for last; its segments are walked on.
+#[derive(Debug)]
+struct File {
+    path: Arc<TreePath>,
+    segments: std::vec::IntoIter<Segment>,
+    offset: u64,
+}
 
-    fn next(&mut self) -> Option<(u64, Site)> {
+impl Sites<'_> {
+    /// The chunk with `ordinal`. Ordinals are asked for in order; a file that holds none of them is passed without
+    /// allocating.
+    fn seek(&mut self, ordinal: u64) -> Option<(u64, Site)> {
         loop {
-            if let Some((path, segments, offset)) = &mut self.file {
-                for segment in segments.by_ref() {
-                    let at = *offset;
-                    *offset = offset.saturating_add(segment.bytes());
-                    if let Segment::Chunk(chunk) = segment {
-                        let (ordinal, before) = (self.ordinal, self.bytes_before);
-                        self.ordinal = ordinal.saturating_add(1);
-                        self.bytes_before = before.saturating_add(u64::from(chunk.bytes));
-                        let path = Arc::clone(path);
-                        return Some((before, Site { ordinal, path, offset: at, chunk }));
-                    }
+            if let Some(found) = self.seek_in_file(ordinal) {
+                return Some(found);
+            }
+            let view = self.views.next()?;
+            let KindView::File(content) = view.kind else { continue };
+            let (mut count, mut bytes) = (0u64, 0u64);
+            for segment in content.segments() {
+                if let Segment::Chunk(chunk) = segment {
+                    count = count.saturating_add(1);
+                    bytes = bytes.saturating_add(u64::from(chunk.bytes));
                 }
             }
-            let Entry { path, kind, .. } = self.entries.next()?;
-            self.file = match kind {
-                Kind::File(content) => {
-                    Some((Arc::new(path), content.segments().to_vec().into_iter(), 0))
-                }
-                _ => None,
-            };
+            if ordinal < self.ordinal.saturating_add(count) {
+                let path = Arc::new(TreePath::of_checked(view.path));
+                let segments = content.segments().collect::<Vec<_>>().into_iter();
+                self.file = Some(File { path, segments, offset: 0 });
+            } else {
+                self.ordinal = self.ordinal.saturating_add(count);
+                self.bytes_before = self.bytes_before.saturating_add(bytes);
+            }
         }
+    }
+
+    fn seek_in_file(&mut self, wanted: u64) -> Option<(u64, Site)> {
+        let file = self.file.as_mut()?;
+        for segment in file.segments.by_ref() {
+            let offset = file.offset;
+            file.offset = offset.saturating_add(segment.bytes());
+            let Segment::Chunk(chunk) = segment else { continue };
+            let (ordinal, before) = (self.ordinal, self.bytes_before);
+            self.ordinal = ordinal.saturating_add(1);
+            self.bytes_before = before.saturating_add(u64::from(chunk.bytes));
+            if ordinal == wanted {
+                return Some((
+                    before,
+                    Site { ordinal, path: Arc::clone(&file.path), offset, chunk },
+                ));
+            }
+        }
+        self.file = None;
+        None
     }
 }
 
 impl<'a> Batches<'a> {
     /// Starts at the first wanted chunk.
     pub fn new(manifest: &'a Manifest, wanted: &'a Wanted) -> Self {
-        let sites = Sites { entries: manifest.entries(), file: None, ordinal: 0, bytes_before: 0 };
+        let sites = Sites { views: manifest.views(), file: None, ordinal: 0, bytes_before: 0 };
         Self { sites, ranges: wanted.ranges().iter(), range: 0..0, peeked: None }
     }
 
@@ -115,16 +144,12 @@ impl<'a> Batches<'a> {
         if let Some(site) = self.peeked.take() {
             return Some(site);
         }
-        loop {
-            if self.range.is_empty() {
-                self.range = self.ranges.next()?.clone();
-            }
-            let (before, site) = self.sites.next()?;
-            if site.ordinal == self.range.start {
-                self.range.start = self.range.start.saturating_add(1);
-                return Some((before, site));
-            }
+        while self.range.is_empty() {
+            self.range = self.ranges.next()?.clone();
         }
+        let site = self.sites.seek(self.range.start)?;
+        self.range.start = self.range.start.saturating_add(1);
+        Some(site)
     }
 }
 

@@ -179,7 +179,7 @@ fn converse(hub: &Hub, options: &AgentOptions) -> Result<(), Error> {
                 ToAgent::Settle { txid, decided } => {
                     let journal = journal.as_mut().ok_or_else(no_state)?;
                     if decided {
-                        recover::commit(&mut place, journal, txid)?;
+                        recover::commit(&mut place, journal, txid, None)?;
                     } else {
                         recover::abort(&place, journal, txid)?;
                     }

@@ -288,6 +288,24 @@ impl Journal {
     /// [`Error::Io`]: the record may or may not be there; nothing further may be changed. [`Error::State`] for a
     /// record that cannot follow.
     pub fn append(&mut self, record: &Record) -> Result<(), Error> {
+        self.note(record)?;
+        self.sync()
+    }
+
+    /// Makes all records durable.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn sync(&self) -> Result<(), Error> {
+        self.file.sync_data().map_err(io_error("sync", NAME))
+    }
+
+    /// As [`Journal::append`], but durable with the next sync only: for a record that means nothing without what is synced
+    /// behind it.
+    ///
+    /// # Errors
+    /// As [`Journal::append`].
+    pub fn note(&mut self, record: &Record) -> Result<(), Error> {
         let damaged = |source| Error::State { what: "the journal".into(), source };
         let mut standing = self.standing.clone();
         standing.apply(record).map_err(damaged)?;
@@ -296,7 +314,6 @@ impl Journal {
             self.reserve();
         }
         self.file.write_all(&bytes).map_err(io_error("write", NAME))?;
-        self.file.sync_data().map_err(io_error("sync", NAME))?;
         self.sequence = self.sequence.saturating_add(1);
         self.length = self.length.saturating_add(bytes.len() as u64);
         self.standing = standing;

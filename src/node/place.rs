@@ -13,6 +13,9 @@ use crate::os::root::{self, Missing, Root};
 use crate::os::{durable, host};
 use crate::wire::message::{FailedClass, Open, SourcePlace, Txid};
 
+/// Where `stage/<txid>/` holds what becomes `kept/<txid>/`.
+const KEPT_IN_STAGE: &[u8] = b"kept";
+
 /// Where an agent may work.
 #[derive(Debug, Clone, Default)]
 pub struct Allowed {
@@ -289,25 +292,42 @@ fn read_holder(bytes: &[u8]) -> Option<([u8; 16], String)> {
 }
 
 impl State {
-    /// The directory `stage/<txid>/`, made if missing.
+    /// The directory `stage/<txid>/`, made if missing; durable with the next sync of the file system.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn stage_of(&self, txid: Txid) -> Result<Dir, Error> {
         let name = txid.to_string();
-        durable::private_dir(&self.stage, name.as_bytes()).map_err(io_error("open", "the stage"))
+        durable::private_dir_lazily(&self.stage, name.as_bytes())
+            .map(|(stage, _)| stage)
+            .map_err(io_error("open", "the stage"))
     }
 
-    /// The directory `kept/<txid>/`, made if missing.
+    /// The directory in `stage` that becomes the transaction's kept area, made if missing: until the commit nothing of a
+    /// transaction stands outside of its stage.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn kept_of(&self, txid: Txid) -> Result<Dir, Error> {
-        let name = txid.to_string();
-        durable::private_dir(&self.kept, name.as_bytes()).map_err(io_error("open", "the kept area"))
+    pub fn kept_in(stage: &Dir) -> Result<Dir, Error> {
+        durable::private_dir_lazily(stage, KEPT_IN_STAGE)
+            .map(|(kept, _)| kept)
+            .map_err(io_error("open", "the kept area"))
     }
 
-    /// Removes `stage/<txid>/`, and `kept/<txid>/` if nothing was kept there.
+    /// The directory `kept/<txid>/`, which comes out of `stage` if it has not yet.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn kept_of(&self, txid: Txid, stage: &Dir) -> Result<Dir, Error> {
+        let name = txid.to_string();
+        match stage.rename(KEPT_IN_STAGE, &self.kept, name.as_bytes(), Rename::KeepExisting) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            moved => moved.map_err(io_error("move", "the kept area"))?,
+        }
+        self.kept.open_dir(name.as_bytes()).map_err(io_error("open", "the kept area"))
+    }
+
+    /// Removes `stage/<txid>/`.
     ///
     /// # Errors
     /// [`Error::Io`].

@@ -38,17 +38,20 @@ pub fn recover(place: &mut Place, journal: &mut Journal) -> Result<(), Error> {
 /// # Errors
 /// [`Error::Io`], [`Error::State`].
 pub fn abort(place: &Place, journal: &mut Journal, txid: Txid) -> Result<(), Error> {
-    let state = place.state()?;
     journal.append(&Record::Aborted { txid })?;
-    state.drop_stage(txid)?;
-    state.drop_kept(txid.to_string().as_bytes())
+    place.state()?.drop_stage(txid)
 }
 
-/// Makes a prepared transaction live. Gives how long the tree was between two releases, in microseconds.
+/// Makes a prepared transaction live; `keep_xattrs` is what its release keeps, if that is known. Gives how long the tree was between two releases, in microseconds.
 ///
 /// # Errors
 /// [`Error::Refused`] of class pending if a step cannot be carried out now: the decision stands in the journal.
-pub fn commit(place: &mut Place, journal: &mut Journal, txid: Txid) -> Result<u64, Error> {
+pub fn commit(
+    place: &mut Place,
+    journal: &mut Journal,
+    txid: Txid,
+    keep_xattrs: Option<KeepXattrs>,
+) -> Result<u64, Error> {
     let flight = journal.standing().flight.clone().filter(|flight| flight.txid == txid);
     let Some(Phase::Prepared(digest)) = flight.map(|flight| flight.phase) else {
         return Err(Error::Protocol { what: "a commit of what is not prepared".into() });
@@ -56,7 +59,7 @@ pub fn commit(place: &mut Place, journal: &mut Journal, txid: Txid) -> Result<u6
     // Read before the journal says COMMITTING: a list that is damaged must not become a promise.
     let list = read_steps(place, txid, digest)?;
     journal.append(&Record::Committing { txid })?;
-    go_live(place, journal, txid, &list).map_err(|error| pending(&error))
+    go_live(place, journal, txid, &list, keep_xattrs).map_err(|error| pending(&error))
 }
 
 fn finish(
@@ -66,7 +69,7 @@ fn finish(
     digest: Digest,
 ) -> Result<(), Error> {
     let list = read_steps(place, txid, digest)?;
-    go_live(place, journal, txid, &list).map(drop).map_err(|error| pending(&error))
+    go_live(place, journal, txid, &list, None).map(drop).map_err(|error| pending(&error))
 }
 
 fn pending(error: &Error) -> Error {
@@ -98,13 +101,19 @@ fn go_live(
     journal: &mut Journal,
     txid: Txid,
     list: &Steps,
+    keep_xattrs: Option<KeepXattrs>,
 ) -> Result<u64, Error> {
     let state = place.state()?;
-    let (stage, kept) = (state.stage_of(txid)?, state.kept_of(txid)?);
-    let keep_xattrs = load_manifest(place, list.after)
-        .map_or_else(KeepXattrs::default, |manifest| keep_xattrs(&manifest));
+    let stage = state.stage_of(txid)?;
+    let kept = state.kept_of(txid, &stage)?;
+    let keep_xattrs = keep_xattrs.unwrap_or_else(|| {
+        let manifest = load_manifest(place, list.after);
+        manifest.map_or_else(KeepXattrs::default, |manifest| self::keep_xattrs(&manifest))
+    });
     let (start, end) = commit::carry_out(place, list, &stage, &kept, keep_xattrs)?;
-    journal.append(&Record::Committed { txid })?;
+    place.state()?.kept.sync().map_err(io_error("sync", "the kept area"))?;
+    // CRASH: until it is durable, which it is before the stage is dropped, the steps are carried out again.
+    journal.note(&Record::Committed { txid })?;
     let window = end.saturating_duration_since(start).as_micros();
     Ok(u64::try_from(window).unwrap_or(u64::MAX))
 }
@@ -125,15 +134,20 @@ pub fn load_manifest(place: &Place, release: Digest) -> Option<Manifest> {
     let name = release.to_string();
     let limit = crate::model::limits::MANIFEST_BYTES_MAX;
     let bytes = durable::read(&state.manifests, name.as_bytes(), limit).ok()??;
-    Manifest::from_bytes(bytes).ok().filter(|manifest| manifest.id() == release)
+    Manifest::from_stored(bytes, release).ok()
 }
 
 /// Removes what no transaction in flight owns (row 90).
 fn drop_leftovers(place: &Place, journal: &Journal) -> Result<(), Error> {
     let state = place.state()?;
     let flight = journal.standing().flight.as_ref().map(|flight| flight.txid.to_string());
+    let mut is_durable = false;
     for (name, _) in state.stage.names().map_err(io_error("list", "the stage"))? {
         if flight.as_ref().is_none_or(|flight| *flight.as_bytes() != *name) {
+            if !is_durable {
+                journal.sync()?;
+                is_durable = true;
+            }
             state.stage.remove_all(&name).map_err(io_error("remove", &name))?;
         }
     }

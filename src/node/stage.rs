@@ -117,12 +117,9 @@ pub fn try_metadata(
     let directory = stage.open_dir(DIRECTORY).map_err(io)?;
     let mut tried = BTreeSet::new();
     let mut found = found.iter().peekable();
-    for entry in manifest.entries() {
+    for entry in manifest.entries_at(&plan.metas) {
         while found.next_if(|one| one.entry.path < entry.path).is_some() {}
         let Some(old) = found.peek().filter(|one| one.entry.path == entry.path) else { continue };
-        if plan.metas.binary_search(&entry.path).is_err() {
-            continue;
-        }
         let meta = changed_meta(&old.entry.meta, options.meta_of(&entry));
         let is_directory = entry.kind.is_directory();
         if !tried.insert((is_directory, meta.mode, meta.owner, meta.xattrs.clone())) {

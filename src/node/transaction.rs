@@ -8,7 +8,7 @@ use super::journal::{Journal, Record};
 use super::kept::KeptList;
 use super::offer::{self, Offered};
 use super::pieces::Patcher;
-use super::place::Place;
+use super::place::{Place, State};
 use super::stage::{self, Input};
 use super::steps::{self, Steps};
 use super::{after, commit, prepare, recover};
@@ -50,7 +50,7 @@ impl Transaction<'_> {
             });
         }
         let release = offered.manifest.id();
-        self.journal.append(&Record::Begin { txid, fence: self.stage.fence, release })?;
+        self.journal.note(&Record::Begin { txid, fence: self.stage.fence, release })?;
         if let Err(error) = self.prepare(&mut offered) {
             return match recover::abort(self.place, self.journal, txid) {
                 Ok(()) => Err(error),
@@ -64,7 +64,8 @@ impl Transaction<'_> {
     fn prepare(&mut self, offered: &mut Offered) -> Result<(), Error> {
         let txid = self.stage.txid;
         let state = self.place.state()?;
-        let (stage_dir, kept_dir) = (state.stage_of(txid)?, state.kept_of(txid)?);
+        let stage_dir = state.stage_of(txid)?;
+        let kept_dir = State::kept_in(&stage_dir)?;
         let mut sources = std::mem::take(&mut offered.sources);
         let wanted = std::mem::take(&mut sources.wanted);
         let patcher = Patcher::new(self.place.root.as_ref(), &offered.pieces);
@@ -101,16 +102,18 @@ impl Transaction<'_> {
         let name = offered.manifest.id().to_string();
         durable::replace_lazily(&state.manifests, name.as_bytes(), offered.manifest.as_bytes())
             .map_err(io_error("write", "the manifest"))?;
+        self.journal.note(&Record::Prepared { txid, steps: digest })?;
         behind.finish().map_err(io_error("write", "the stage"))?;
-        // One barrier for all of it: files, their directories, the lists.
-        stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))?;
-        self.journal.append(&Record::Prepared { txid, steps: digest })
+        // One barrier for all of it: files, their directories, the lists, the journal.
+        // CRASH: what of it is on the disk before it returns is not told, so that the hub has decided nothing.
+        stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))
     }
 
     fn await_decision(&mut self, txid: Txid, offered: &Offered) -> Result<(), Error> {
         match self.hub.receive()?.message {
             ToAgent::Commit { txid: decided } if decided == txid => {
-                let window_us = recover::commit(self.place, self.journal, txid)?;
+                let keep = Some(recover::keep_xattrs(&offered.manifest));
+                let window_us = recover::commit(self.place, self.journal, txid, keep)?;
                 let amended = after::check(self.place, offered)?;
                 self.hub.send(&ToHub::Committed { window_us })?;
                 after::remember(self.place, offered, &amended);

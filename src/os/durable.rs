@@ -130,11 +130,23 @@ impl Behind {
 /// `PermissionDenied` if what is there belongs to another user or is open to others; `NotADirectory` for a link or a
 /// file.
 pub fn private_dir(parent: &Dir, name: &[u8]) -> io::Result<Dir> {
-    match parent.create_dir(name, 0o700) {
-        Ok(()) => parent.sync()?,
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    let (directory, is_new) = private_dir_lazily(parent, name)?;
+    if is_new {
+        parent.sync()?;
     }
+    Ok(directory)
+}
+
+/// As [`private_dir`], without waiting for the disk; also says whether the directory was created.
+///
+/// # Errors
+/// As [`private_dir`].
+pub fn private_dir_lazily(parent: &Dir, name: &[u8]) -> io::Result<(Dir, bool)> {
+    let is_new = match parent.create_dir(name, 0o700) {
+        Ok(()) => true,
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => false,
+        Err(error) => return Err(error),
+    };
     let directory = parent.open_dir(name)?;
     // One inherited from the directory around it would be inherited by all that is made in it, and go live with it.
     super::meta::drop_acls(&directory)?;
@@ -149,7 +161,7 @@ pub fn private_dir(parent: &Dir, name: &[u8]) -> io::Result<Dir> {
             ),
         ));
     }
-    Ok(directory)
+    Ok((directory, is_new))
 }
 
 #[cfg(test)]

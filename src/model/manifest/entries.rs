@@ -4,9 +4,10 @@
 use super::WHAT;
 use super::view::{ContentView, KindView, Stamp, View};
 use crate::model::codec::{Error, Reader, Result, Writer};
+use crate::model::digest::Digest;
 use crate::model::entry::{Chunk, Content, Entry, Kind, Meta, Owner, Segment, Timestamp, Xattr};
 use crate::model::limits;
-use crate::model::path::check_path;
+use crate::model::path::{check_path, check_path_from, shared_prefix};
 
 const TAG_DIRECTORY: u8 = 0;
 const TAG_FILE: u8 = 1;
@@ -99,10 +100,6 @@ fn tag_of(kind: &Kind) -> Option<u8> {
         Kind::HardLink(_) => Some(TAG_HARD_LINK),
         Kind::Special => None,
     }
-}
-
-fn shared_prefix(one: &[u8], other: &[u8]) -> usize {
-    one.iter().zip(other).take_while(|(a, b)| a == b).count()
 }
 
 fn encode_entry(writer: &mut Writer, previous: &mut Previous, entry: &Entry) -> Result<()> {
@@ -225,6 +222,17 @@ pub(super) fn decode_segment(reader: &mut Reader<'_>) -> Result<Segment> {
     Ok(Segment::Chunk(Chunk { digest: reader.digest()?, bytes }))
 }
 
+/// As [`skip_content`], for content that was checked before.
+fn pass_content<'a>(reader: &mut Reader<'a>) -> Result<ContentView<'a>> {
+    let all = reader.rest();
+    for _ in 0..reader.u64()? {
+        if reader.u64()? & 1 == 0 {
+            reader.raw(Digest::BYTES)?;
+        }
+    }
+    Ok(ContentView::of_checked(taken(all, reader.rest())))
+}
+
 fn each_segment(reader: &mut Reader<'_>, mut take: impl FnMut(Segment)) -> Result<()> {
     let limit = usize::try_from(limits::MANIFEST_BYTES_MAX).unwrap_or(usize::MAX);
     let mut size = 0u64;
@@ -284,11 +292,18 @@ fn taken<'a>(all: &'a [u8], rest: &[u8]) -> &'a [u8] {
 pub(super) struct Decoder<'a> {
     reader: Reader<'a>,
     previous: Previous,
+    /// These bytes passed once: what was checked then is only read.
+    was_checked: bool,
 }
 
 impl<'a> Decoder<'a> {
     pub(super) fn new(reader: Reader<'a>) -> Self {
-        Self { reader, previous: Previous::default() }
+        Self { reader, previous: Previous::default(), was_checked: false }
+    }
+
+    /// Decodes again what a decoder has passed before.
+    pub(super) fn of_checked(reader: Reader<'a>) -> Self {
+        Self { was_checked: true, ..Self::new(reader) }
     }
 
     /// The next entry with memory of its own, or `None` at the end.
@@ -320,6 +335,7 @@ impl<'a> Decoder<'a> {
         };
         let kind = match kind {
             TAG_DIRECTORY => KindView::Directory,
+            TAG_FILE if self.was_checked => KindView::File(pass_content(&mut self.reader)?),
             TAG_FILE => KindView::File(skip_content(&mut self.reader)?),
             TAG_SYMLINK => {
                 let text = self.reader.bytes(limits::LINK_TEXT_BYTES_MAX)?;
@@ -340,13 +356,19 @@ impl<'a> Decoder<'a> {
     fn path(&mut self) -> Result<()> {
         let shared = self.reader.size(self.previous.path.len())?;
         let suffix = self.reader.bytes(limits::PATH_BYTES_MAX)?;
+        if self.was_checked {
+            self.previous.path.truncate(shared);
+            self.previous.path.extend_from_slice(suffix);
+            return Ok(());
+        }
         let next_before = self.previous.path.get(shared);
         if next_before.is_some() && next_before == suffix.first() {
             return Err(self.reader.not_canonical());
         }
         self.previous.path.truncate(shared);
         self.previous.path.extend_from_slice(suffix);
-        check_path(&self.previous.path).map_err(|source| Error::Path { what: WHAT, source })
+        check_path_from(&self.previous.path, shared)
+            .map_err(|source| Error::Path { what: WHAT, source })
     }
 
     fn stamp(&mut self, tag: u8, kind: u8) -> Result<Stamp> {

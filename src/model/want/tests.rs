@@ -1,6 +1,7 @@
 use super::super::codec::{Reader, Result, Writer};
 use super::super::fixture::{chunk, entries, manifest_of, random, random_tree};
 use super::*;
+use crate::model::entry::Kind;
 
 fn wanted(ordinals: &[u64]) -> Wanted {
     let mut wanted = Wanted::default();
