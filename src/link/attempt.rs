@@ -8,7 +8,8 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, ChildStdout};
 
-use crate::os::child::{Invocation, Process};
+use crate::os::child::Invocation;
+use crate::os::pipes::Streams;
 use crate::wire::preamble::{HUB, PROTOCOL_VERSION};
 
 use super::Error;
@@ -17,6 +18,7 @@ use super::bootstrap;
 use super::classify::{self, SshFault};
 use super::error::BootstrapFault;
 use super::handshakes::Place;
+use super::mux::Remote;
 use super::preamble::{Scanner, Sign, Silence};
 use super::reuse::Shared;
 use super::session::{Carrier, Counted, Counters, Link, Session};
@@ -33,7 +35,6 @@ const EXIT_TIMEOUT: Duration = Duration::from_secs(2);
 /// What to start, and what to send it.
 #[derive(Debug)]
 pub(super) struct Attempt<'a> {
-    pub(super) invocation: &'a Invocation,
     pub(super) binary: Option<&'a AgentBinary>,
     pub(super) nonce: u128,
     pub(super) timeout: Duration,
@@ -41,9 +42,9 @@ pub(super) struct Attempt<'a> {
     pub(super) place: Option<Place>,
 }
 
-/// A started ssh and its streams.
+/// A started command and its streams.
 struct Running {
-    process: Process,
+    remote: Remote,
     stderr: Tail,
     reader: Counted<ChildStdout>,
     writer: Counted<ChildStdin>,
@@ -52,16 +53,25 @@ struct Running {
 }
 
 impl Attempt<'_> {
-    /// Carries it out. Dropped half-way it kills what it started.
-    pub(super) async fn run(mut self) -> Result<Link, Error> {
+    /// Carries it out with an ssh of its own. Dropped half-way it kills what it started.
+    pub(super) async fn run(self, invocation: &Invocation) -> Result<Link, Error> {
         let hub = |source| Error::Hub { act: "start ssh", source };
-        let piped = self.invocation.spawn().map_err(hub)?;
+        let piped = invocation.spawn().map_err(hub)?;
+        Box::pin(self.run_over(piped.streams, Remote::Ssh(piped.process))).await
+    }
+
+    /// Carries it out with a command that was started. Dropped half-way it kills that.
+    pub(super) async fn run_over(
+        mut self,
+        streams: Streams,
+        remote: Remote,
+    ) -> Result<Link, Error> {
         let counters = Arc::new(Counters::default());
         let mut running = Running {
-            process: piped.process,
-            stderr: Tail::of(piped.stderr),
-            reader: Counted::new(piped.stdout, &counters),
-            writer: Counted::new(piped.stdin, &counters),
+            remote,
+            stderr: Tail::of(streams.stderr),
+            reader: Counted::new(streams.stdout, &counters),
+            writer: Counted::new(streams.stdin, &counters),
             scanner: Scanner::default(),
             counters,
         };
@@ -98,7 +108,7 @@ impl Running {
             Ok(Ok(sign)) => Ok(sign),
             Ok(Err(silence)) => Err(self.explain(silence).await),
             Err(_elapsed) => {
-                self.process.kill();
+                self.remote.kill();
                 let text = self.stderr.text();
                 let mut words = last_words(&text);
                 if words.is_empty() {
@@ -157,7 +167,7 @@ impl Running {
         let notes = noise_note(&self.scanner);
         self.reader.unread(self.scanner.into_rest());
         greet(&mut self.writer).await?;
-        let carrier = Carrier::Ssh { process: self.process, stderr: self.stderr };
+        let carrier = Carrier::Ssh { remote: self.remote, stderr: self.stderr };
         let session = Session::new(carrier, self.counters, shared, notes);
         Ok(Link { reader: Box::new(self.reader), writer: Box::new(self.writer), session })
     }
@@ -172,9 +182,9 @@ impl Running {
 
     /// What the end of ssh, or of the patience with it, means.
     async fn no_agent(&mut self) -> Error {
-        let ended = tokio::time::timeout(EXIT_TIMEOUT, self.process.wait()).await;
+        let ended = tokio::time::timeout(EXIT_TIMEOUT, self.remote.wait()).await;
         let status: Option<ExitStatus> = ended.ok().and_then(Result::ok);
-        self.process.kill();
+        self.remote.kill();
         self.stderr.settle(EXIT_TIMEOUT).await;
         let text = self.stderr.text();
         let words = last_words(&text);
@@ -279,14 +289,13 @@ mod tests {
         let program = "no-such-ssh".into();
         let invocation = Invocation { program, arguments, environment: Vec::new() };
         let attempt = Attempt {
-            invocation: &invocation,
             binary: None,
             nonce: 0,
             timeout: Duration::from_secs(10),
             shared: None,
             place: None,
         };
-        let error = attempt.run().await.unwrap_err();
+        let error = attempt.run(&invocation).await.unwrap_err();
         assert!(matches!(error, Error::Hub { act: "start ssh", .. }), "{error:?}");
         assert!(!error.is_transient());
     }

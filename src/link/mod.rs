@@ -9,6 +9,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::target::{SshTarget, SshUser};
+use crate::os::child::Invocation;
 
 pub mod agent_binary;
 mod attempt;
@@ -19,6 +20,7 @@ mod error;
 mod handshakes;
 mod host_keys;
 mod local;
+mod mux;
 mod preamble;
 mod reuse;
 mod session;
@@ -34,6 +36,7 @@ pub use session::{Closed, Link, Reader, Session, Writer};
 use agent_binary::AgentBinary;
 use attempt::Attempt;
 use handshakes::Place;
+use mux::Remote;
 use reuse::Shared;
 use ssh::{Control, HostKeys};
 
@@ -129,10 +132,18 @@ impl Opening<'_> {
     async fn over_any(&self, shared: Option<Shared>) -> Result<Link, Error> {
         let timeout = self.options.connect_timeout;
         if let Some(old) = &shared
-            && old.is_open().await
+            && let Some(session) = old.session(&self.command).await
         {
             // A living connection answers in a round trip or two: half of the time is plenty.
-            match self.once(shared.as_ref(), timeout / 2, None).await {
+            let attempt = self.attempt(shared.as_ref(), timeout / 2, None);
+            let tried = match session {
+                Some((streams, session)) => {
+                    Box::pin(attempt.run_over(streams, Remote::Session(session))).await
+                }
+                // What the socket said is for ssh itself to make sense of.
+                None => attempt.run(&self.invocation(shared.as_ref())?).await,
+            };
+            match tried {
                 Err(Error::Ssh { fault: SshFault::SessionRefused, .. }) => {
                     return self.over_new(None).await;
                 }
@@ -194,20 +205,31 @@ impl Opening<'_> {
         timeout: Duration,
         place: Option<Place>,
     ) -> Result<Link, Error> {
+        self.attempt(shared, timeout, place).run(&self.invocation(shared)?).await
+    }
+
+    fn invocation(&self, shared: Option<&Shared>) -> Result<Invocation, Error> {
         let control = shared.map_or(Control::Own, Shared::control);
         let (target, options) = (self.target, self.options);
         let mut invocation =
             ssh::invocation(target, options, control, self.host_keys, self.ciphers)?;
         invocation.arguments.extend_from_slice(&self.command);
-        let attempt = Attempt {
-            invocation: &invocation,
+        Ok(invocation)
+    }
+
+    fn attempt(
+        &self,
+        shared: Option<&Shared>,
+        timeout: Duration,
+        place: Option<Place>,
+    ) -> Attempt<'_> {
+        Attempt {
             binary: self.binary.as_ref(),
             nonce: u128::from(handshakes::random()) << 64 | u128::from(handshakes::random()),
             timeout,
             shared: shared.cloned(),
             place,
-        };
-        attempt.run().await
+        }
     }
 }
 

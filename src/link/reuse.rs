@@ -1,11 +1,15 @@
 //! Connections that outlive a run: OpenSSH's control sockets, in a directory of this user's alone.
 
+use std::ffi::OsString;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::model::target::SshTarget;
 use crate::os::child;
+use crate::os::pipes::Streams;
 
+use super::mux;
 use super::ssh::{self, Control, HostKeys};
 use super::{Error, LinkOptions};
 
@@ -52,16 +56,22 @@ impl Shared {
         Control::Shared(&self.socket, self.options.reuse)
     }
 
-    /// True if a master listens there. The socket that a dead one left is removed.
-    pub(super) async fn is_open(&self) -> bool {
-        let connect = tokio::net::UnixStream::connect(&self.socket);
-        match tokio::time::timeout(RETIRE_TIMEOUT, connect).await {
-            Ok(Err(_refused)) => {
+    /// A session that runs `command`, if a connection is open; the inner `None` is one that did not give a session, or
+    /// not in time. The socket that a dead master left is removed.
+    pub(super) async fn session(
+        &self,
+        command: &[OsString],
+    ) -> Option<Option<(Streams, mux::Session)>> {
+        if !child::is_socket(&self.socket) {
+            return None;
+        }
+        match tokio::time::timeout(RETIRE_TIMEOUT, mux::run(&self.socket, command)).await {
+            Ok(Ok(session)) => Some(Some(session)),
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => {
                 child::remove_socket(&self.socket);
-                false
+                None
             }
-            // One that does not even take connections hangs, and is found out by the attempt.
-            Ok(Ok(_)) | Err(_) => true,
+            Ok(Err(_)) | Err(_) => Some(None),
         }
     }
 

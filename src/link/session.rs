@@ -14,8 +14,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::oneshot;
 
-use crate::os::child::Process;
-
+use super::mux::Remote;
 use super::reuse::Shared;
 use super::stderr::Tail;
 
@@ -57,7 +56,7 @@ pub struct Closed {
 
 #[derive(Debug)]
 pub(super) enum Carrier {
-    Ssh { process: Process, stderr: Tail },
+    Ssh { remote: Remote, stderr: Tail },
     Thread { socket: Severed, ended: oneshot::Receiver<()> },
 }
 
@@ -108,12 +107,12 @@ impl Session {
     /// Waits for the agent's end, at most for `deadline`, then cuts it off. The writer must have been dropped before.
     pub async fn close(self, deadline: Duration) -> Closed {
         match self.carrier {
-            Carrier::Ssh { mut process, mut stderr } => {
-                let ended = tokio::time::timeout(deadline, process.wait()).await;
+            Carrier::Ssh { mut remote, mut stderr } => {
+                let ended = tokio::time::timeout(deadline, remote.wait()).await;
                 let status = ended.ok().and_then(Result::ok);
                 if status.is_none() {
-                    process.kill();
-                    drop(process.wait().await);
+                    remote.kill();
+                    drop(remote.wait().await);
                 }
                 stderr.settle(STDERR_SETTLES).await;
                 Closed { stderr: stderr.shown(), status }
@@ -129,10 +128,10 @@ impl Session {
     /// Cuts the session off at once: the ssh child is killed and reaped, an agent in process sees the end of its
     /// stream. A shared connection stays open for the next run.
     pub fn abort(self) {
-        if let Carrier::Ssh { mut process, .. } = self.carrier {
-            process.kill();
+        if let Carrier::Ssh { mut remote, .. } = self.carrier {
+            remote.kill();
             if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-                drop(runtime.spawn(async move { process.wait().await }));
+                drop(runtime.spawn(async move { remote.wait().await }));
             }
         }
     }

@@ -13,8 +13,9 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal};
-use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, Command};
 
+use super::pipes::Streams;
 use super::program::Program;
 
 /// Where `setsid(1)` is found.
@@ -34,12 +35,8 @@ pub struct Invocation {
 /// A started child and its streams.
 #[derive(Debug)]
 pub struct Piped {
-    /// Its standard input.
-    pub stdin: ChildStdin,
-    /// Its standard output.
-    pub stdout: ChildStdout,
-    /// Its standard error.
-    pub stderr: ChildStderr,
+    /// Its streams.
+    pub streams: Streams,
     /// The child itself.
     pub process: Process,
 }
@@ -84,7 +81,7 @@ impl Invocation {
             return Err(io::Error::other("a stream of the child is missing"));
         };
         super::file::widen_pipe(&stdin);
-        Ok(Piped { stdin, stdout, stderr, process: Process { child } })
+        Ok(Piped { streams: Streams { stdin, stdout, stderr }, process: Process { child } })
     }
 
     /// Runs it to its end with an empty standard input and returns its exit status and standard output.

@@ -19,6 +19,7 @@ pub mod durable;
 pub mod lock;
 pub mod host;
 pub mod program;
+pub mod pipes;
 pub mod child;
 pub mod operator_file;
 pub mod log_file;

@@ -272,6 +272,35 @@ fn fault_114_twelve_nodes_behind_one_overloaded_sshd_all_finish() {
 }
 
 #[test]
+fn a_connection_that_is_open_needs_no_ssh_of_its_own() {
+    if !require("a_connection_that_is_open_needs_no_ssh_of_its_own", TOOLS) {
+        return;
+    }
+    let ssh = SshCluster::start("", &["a"]);
+    let target = ssh.target("a");
+    let nowhere = ssh.cluster.bench.at("nowhere");
+    std::fs::create_dir(&nowhere).unwrap();
+    let push = |path: &std::ffi::OsStr, reuse: &str| {
+        let mut command = ssh.cluster.command(&[&target], &["--ssh-reuse", reuse]);
+        command.args(["--ssh-option", "IdentityAgent=none"]);
+        command.arg("--identity").arg(ssh.server.path("user"));
+        command.arg("--known-hosts").arg(ssh.server.path("known"));
+        crate::cli_bench::Ran::of(command.env("PATH", path).output().unwrap())
+    };
+    let ran = push("/usr/bin:/bin".as_ref(), "30s");
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    for round in ["second", "third"] {
+        ssh.cluster.change(round);
+        let ran = push(nowhere.as_os_str(), "30s");
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ssh.cluster.assert_same(&["a"]);
+    }
+    ssh.cluster.change("fourth");
+    let ran = push(nowhere.as_os_str(), "0");
+    assert_ne!(ran.code, 0, "without an open connection there is nothing to go over");
+}
+
+#[test]
 fn fault_120_a_banner_is_skipped_and_told() {
     if !require("fault_120_a_banner_is_skipped_and_told", TOOLS) {
         return;
