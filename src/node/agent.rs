@@ -90,7 +90,8 @@ fn send(outbox: &Outbox, message: &ToHub) -> Result<(), Error> {
 }
 
 impl Hub {
-    fn listen(input: impl Read + Send + 'static, outbox: Outbox) -> Self {
+    /// Hears a hub over `input` and answers it through `outbox`; a thread reads ahead.
+    pub fn listen(input: impl Read + Send + 'static, outbox: Outbox) -> Self {
         let (inbox_of, inbox) = mpsc::sync_channel(FRAMES_AHEAD);
         let (spares, spares_of) = mpsc::channel();
         let is_gone = Arc::new(AtomicBool::new(false));
