@@ -74,7 +74,7 @@ enum Task {
     #[command(subcommand)]
     Workload(workload::Act),
     /// Compare synchronisers on a cluster on this machine
-    Bench(bench::Options),
+    Bench(bench::Arguments),
     /// Write docs/cli.md
     CliReference,
 }
@@ -103,7 +103,7 @@ fn run(task: Task) -> Result {
         Task::Tidy { bless } => tidy::run(bless),
         Task::Man { check } => man::run(check),
         Task::Workload(act) => workload::act(act),
-        Task::Bench(options) => bench::run(&options),
+        Task::Bench(arguments) => bench::run(&arguments),
         Task::CliReference => man::write_reference(),
     }
 }

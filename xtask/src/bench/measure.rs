@@ -1,66 +1,68 @@
 //! One run of one tool: how long it took and what it used.
 
+use super::agents::Agents;
+use super::child;
 use crate::failure::{Failure, Result, at};
 use crate::lab::Lab;
 use crate::program;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use std::path::{Path, PathBuf};
-use std::time::Instant;
 
 /// What one run took. The fields' names are those of the JSON output.
-#[derive(Debug, Clone, Copy, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(super) struct Cost {
     /// Seconds from the command's start until it returned.
     pub(super) wall: f64,
     /// Seconds of processor that hub and nodes used.
     pub(super) cpu: f64,
+    /// Seconds of processor that depsync's own process on the hub used, without ssh; none for other tools.
+    pub(super) hub_cpu: Option<f64>,
     /// Processors that others on the machine kept busy meanwhile.
     pub(super) noise: f64,
     /// Bytes over all nodes' links, in both directions.
     pub(super) wire: u64,
     /// Bytes of the largest process of the hub.
     pub(super) rss: u64,
+    /// Bytes of the largest process that worked for the tool on a node, as far as it was seen.
+    pub(super) agent: Option<u64>,
     /// The exit code; -1 for a signal.
     pub(super) exit: i32,
+}
+
+/// Whose processor time is told apart from that of all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Hub {
+    /// The command itself is the hub.
+    IsCommand,
+    /// A shell starts what works.
+    IsBelow,
 }
 
 /// Runs a command line and measures it. What it prints goes to `log`.
 ///
 /// # Errors
 /// It cannot be started, or a counter cannot be read.
-pub(super) fn run(argv: &[String], lab: &Lab, group: &Group, log: &Path) -> Result<Cost> {
-    let memory = log.with_extension("rss");
-    let output = std::fs::File::create(log).map_err(at("create", log))?;
-    let errors = output.try_clone().map_err(at("create", log))?;
-    let memory_shown = memory.display().to_string();
-    // By time(1), as waiting for a child here would never report less than this program's own size.
-    let mut whole = ["/usr/bin/time", "-f", "%M", "-o", &memory_shown].map(str::to_owned).to_vec();
-    whole.extend_from_slice(argv);
-    let mut command = program::command(&whole);
-    command.stdout(output).stderr(errors);
+pub(super) fn run(argv: &[String], hub: Hub, lab: &Lab, group: &Group, log: &Path) -> Result<Cost> {
     program::quiet(&["sync"])?;
-
+    let agents = Agents::watch(lab.first_processes()?)?;
     let before = (lab.counters()?, group.used()?, busy()?);
-    let start = Instant::now();
-    let status = command.status();
-    let wall = start.elapsed().as_secs_f64();
+    let ran = child::run(argv, log);
     let after = (lab.counters()?, group.used()?, busy()?);
-
-    let status =
-        status.map_err(|error| Failure::new(format!("{}: {error}", program::shown(&whole))))?;
+    let agent = agents.largest()?;
+    let ran = ran?;
     let sum = |counters: &std::collections::BTreeMap<u8, crate::lab::Counters>| -> u64 {
         counters.values().map(|counted| counted.to_node + counted.from_node).sum()
     };
     let cpu = after.1 - before.1;
-    let said = std::fs::read_to_string(&memory).map_err(at("read", &memory))?;
-    let kilobytes: Option<u64> = said.split_whitespace().last().and_then(|last| last.parse().ok());
     Ok(Cost {
-        wall,
+        wall: ran.wall,
         cpu,
-        noise: (after.2 - before.2 - cpu) / wall,
+        hub_cpu: ran.own_cpu.filter(|_| hub == Hub::IsCommand),
+        noise: (after.2 - before.2 - cpu) / ran.wall,
         wire: sum(&after.0).saturating_sub(sum(&before.0)),
-        rss: kilobytes.ok_or_else(|| Failure::new(format!("time(1) said: {said}")))? * 1024,
-        exit: status.code().unwrap_or(-1),
+        rss: ran.rss,
+        agent,
+        exit: ran.exit,
     })
 }
 
@@ -174,6 +176,6 @@ impl Group {
 }
 
 #[expect(clippy::cast_precision_loss, reason = "times are shown with few digits")]
-fn seconds(count: u64, per_second: u64) -> f64 {
+pub(super) fn seconds(count: u64, per_second: u64) -> f64 {
     count as f64 / per_second as f64
 }

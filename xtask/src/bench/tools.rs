@@ -13,14 +13,20 @@ const DEPSYNC_ARGS: &str =
     "push --source {src} --nodes {nodes} --identity {key} --known-hosts {kh} --max-delete 100%";
 
 /// The tools by name, with what each stands for.
-pub(super) const TOOLS: [(&str, &str); 6] = [
+pub(super) const TOOLS: [(&str, &str); 9] = [
     ("seed", "rsync to one node after the other"),
     ("rsync-p", "rsync to all nodes at once"),
     ("rsync-z", "the same with zstd compression"),
     ("depsync", "depsync, which may reuse its connections"),
     ("depsync-new", "depsync with new connections for every run"),
     ("tar", "a full copy without any comparison: what link and disks allow"),
+    ("ssh-true", "a floor: a new connection to every node at once, and nothing else"),
+    ("ssh-pipe", "a floor: the tree as one stream to every node at once, where it is dropped"),
+    ("find", "a floor: two walks through the tree on the hub, side by side"),
 ];
+
+/// Those that bring nothing to the nodes: what a tool that does cannot go below.
+const FLOORS: [&str; 3] = ["ssh-true", "ssh-pipe", "find"];
 
 /// The command line by which a tool brings `source` to all nodes.
 ///
@@ -55,8 +61,23 @@ pub(super) fn command_line(tool: &str, lab: &Lab, source: &Path) -> Result<Vec<S
                  'mkdir -p {TARGET} && tar -C {TARGET} -xp'"
             )
         }),
+        "ssh-true" => at_once(&|host| format!("{ssh} {host} true")),
+        "ssh-pipe" => at_once(&|host| {
+            format!(
+                "tar -C {source} -c . | {ssh} -c aes128-gcm@openssh.com {host} 'cat >/dev/null'"
+            )
+        }),
+        "find" => {
+            let walk = format!("find {source} -printf '%p %m %s %T@\\n' >/dev/null");
+            shell(&format!("{walk} & {walk} & wait"))
+        }
         _ => return Err(Failure::unavailable(format!("there is no tool {tool} to compare"))),
     })
+}
+
+/// Whether a tool brings nothing to the nodes, whose trees are then not compared with the source.
+pub(super) fn is_floor(tool: &str) -> bool {
+    FLOORS.contains(&tool)
 }
 
 /// Whether a tool is depsync, which must be built first.

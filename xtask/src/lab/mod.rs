@@ -281,6 +281,15 @@ impl Lab {
         (1..=state.nodes).map(|node| Ok((node, link::counters(&self.settings, node)?))).collect()
     }
 
+    /// The number, on the hub, of each node's first process, below which all others of the node are.
+    ///
+    /// # Errors
+    /// Not available to this user, or a node does not run.
+    pub(crate) fn first_processes(&self) -> Result<Vec<i32>> {
+        let state = self.networked("processes", 1)?;
+        (1..=state.nodes).map(|node| namespaces::first_process(&self.settings, node)).collect()
+    }
+
     /// A file of the hub's: `id`, `known_hosts`, or one of the caller's own.
     pub(crate) fn hub(&self, name: &str) -> PathBuf {
         self.settings.hub(name)

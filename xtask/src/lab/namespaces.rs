@@ -161,10 +161,18 @@ pub(super) fn kill(settings: &Settings, node: u8) -> Result {
 /// # Errors
 /// The node does not run.
 pub(super) fn enter(settings: &Settings, node: u8) -> Result<Vec<String>> {
-    let pid = inner(settings, node).and_then(|inner| inner.live_pid());
-    let pid = pid.ok_or_else(|| Failure::new(format!("node {node} does not run")))?;
+    let pid = first_process(settings, node)?;
     let words = ["nsenter", "-t", &pid.to_string(), "-m", "-u", "-n", "-p", "-r", "-w"];
     Ok(words.map(str::to_owned).to_vec())
+}
+
+/// The number, outside of the node, of its process 1.
+///
+/// # Errors
+/// The node does not run.
+pub(super) fn first_process(settings: &Settings, node: u8) -> Result<i32> {
+    let pid = inner(settings, node).and_then(|inner| inner.live_pid());
+    pid.ok_or_else(|| Failure::new(format!("node {node} does not run")))
 }
 
 fn inner(settings: &Settings, node: u8) -> Option<Identity> {

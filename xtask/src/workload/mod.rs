@@ -5,6 +5,7 @@
 //! small  100,000 files of 0.2 to 8 KB in 1,000 folders
 //! big    one file of 512 MB; large: the same with 2 GB
 //! huge   1,000,000 files of 0 to 199 bytes in 4,000 folders
+//! files-N  N files of 200 to 2,000 bytes, 100 to a folder
 //! ```
 
 mod random;
@@ -19,7 +20,7 @@ use std::path::{Path, PathBuf};
 /// What `cargo xtask workload` can do.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Act {
-    /// Make a tree: mi, small, big, large or huge
+    /// Make a tree: mi, small, big, large, huge or files-N
     Make {
         /// The tree's name
         name: String,
@@ -56,6 +57,21 @@ const CARS: usize = 60;
 
 const MEGABYTE: usize = 1 << 20;
 
+/// Whether there is a tree of that name.
+pub(crate) fn is_tree(name: &str) -> bool {
+    ["mi", "small", "big", "large", "huge"].contains(&name) || files_of(name).is_some()
+}
+
+/// Whether there is a change of that name.
+pub(crate) fn is_change(name: &str) -> bool {
+    ["none", "one", "percent", "rename", "edit", "recar"].contains(&name)
+}
+
+/// How many files the tree `files-N` has; none for other trees.
+pub(crate) fn files_of(name: &str) -> Option<usize> {
+    name.strip_prefix("files-")?.parse().ok().filter(|count| *count > 0)
+}
+
 /// Makes a tree. It appears under its name only when it is whole.
 ///
 /// # Errors
@@ -64,7 +80,7 @@ pub(crate) fn make(name: &str, folder: &Path) -> Result {
     if folder.exists() {
         return Err(Failure::new(format!("{} exists already", folder.display())));
     }
-    if !["mi", "small", "big", "large", "huge"].contains(&name) {
+    if !is_tree(name) {
         return Err(Failure::unavailable(format!("there is no workload {name}")));
     }
     let part = folder.with_added_extension("part");
@@ -77,7 +93,8 @@ pub(crate) fn make(name: &str, folder: &Path) -> Result {
         "small" => make_small(&part)?,
         "big" => make_blob(&part, 512)?,
         "large" => make_blob(&part, 2048)?,
-        _ => make_huge(&part)?,
+        "huge" => make_huge(&part)?,
+        _ => make_files(&part, files_of(name).unwrap_or_default())?,
     }
     std::fs::rename(&part, folder).map_err(at("rename", &part))
 }
@@ -108,15 +125,31 @@ fn make_mi(folder: &Path) -> Result {
 }
 
 fn make_small(folder: &Path) -> Result {
-    let mut random = Random::new("small");
+    let place = |number| folder.join(format!("d{:03}/f{number}.xml", number % 1000));
+    make_pieces("small", 100_000, (200, 8000), &place)
+}
+
+fn make_files(folder: &Path, count: usize) -> Result {
+    let place = |number| folder.join(format!("d{:05}/f{number}.xml", number / 100));
+    make_pieces("files", count, (200, 2000), &place)
+}
+
+/// Files of a number and a piece of one pool, half of which is text, with lengths from `bytes.0` on and below `bytes.1`.
+fn make_pieces(
+    seed: &str,
+    count: usize,
+    bytes: (usize, usize),
+    place: &dyn Fn(usize) -> PathBuf,
+) -> Result {
+    let mut random = Random::new(seed);
     let mut pool = random.text(MEGABYTE);
     pool.extend(random.bytes(MEGABYTE));
-    for number in 0..100_000 {
-        let bytes = random.between(200, 8000);
+    for number in 0..count {
+        let bytes = random.between(bytes.0, bytes.1);
         let start = random.below(pool.len() - bytes);
         let mut data = format!("{number}\n").into_bytes();
         data.extend_from_slice(pool.get(start..start + bytes).unwrap_or_default());
-        write(&folder.join(format!("d{:03}/f{number}.xml", number % 1000)), &data)?;
+        write(&place(number), &data)?;
     }
     Ok(())
 }
