@@ -26,6 +26,8 @@ const MEMORY: &[u8] = b"agent";
 const MEMORY_BYTES_MAX: u64 = 1024;
 /// How long packing the program may take.
 const PACK_TIMEOUT: Duration = Duration::from_secs(20);
+/// All nodes wait for it: 0.2 s of one processor, and a sixth less than the fastest gives.
+const ZSTD_LEVEL: i32 = 9;
 
 /// A program to upload, and its digest.
 #[derive(Debug, Clone)]
@@ -37,7 +39,19 @@ struct Known {
     id: StatId,
     digest: blake3::Hash,
     raw: OnceCell<Parcel>,
-    packed: OnceCell<Option<Parcel>>,
+    zstd: OnceCell<Parcel>,
+    gzip: OnceCell<Option<Parcel>>,
+}
+
+/// What a node unpacks a program by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Packer {
+    /// It takes programs as they are.
+    None,
+    /// Packed by this machine's gzip, if it has one.
+    Gzip,
+    /// Packed by the library: smaller, and unpacked in a fifth of the time.
+    Zstd,
 }
 
 /// A program as it is sent.
@@ -68,8 +82,8 @@ impl AgentBinary {
         let memory = root::open_private(memory).ok();
         let remembered = memory.as_ref().and_then(|memory| recall(memory, &id));
         let digest = remembered.map_or_else(|| look(&program, &id, memory.as_ref()), Ok)?;
-        let (raw, packed) = (OnceCell::new(), OnceCell::new());
-        let known = Arc::new(Known { program, id, digest, raw, packed });
+        let (raw, zstd, gzip) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let known = Arc::new(Known { program, id, digest, raw, zstd, gzip });
         *last = Arc::downgrade(&known);
         Ok(Self(known))
     }
@@ -84,20 +98,31 @@ impl AgentBinary {
         self.0.digest.to_hex().to_string()
     }
 
-    /// The program as it is sent to a node, packed if the node `has_gzip` and this machine as well. Made once for all
-    /// links that are opened at the same time.
+    /// The program as it is sent to a node that can unpack by `packer`. Made once for all links that are opened at the
+    /// same time.
     ///
     /// # Errors
     /// The system's error if the program cannot be read.
-    pub(super) async fn parcel(&self, has_gzip: bool) -> io::Result<Parcel> {
-        if has_gzip && let Some(packed) = self.0.packed.get_or_init(|| self.pack()).await {
-            return Ok(packed.clone());
+    pub(super) async fn parcel(&self, packer: Packer) -> io::Result<Parcel> {
+        match packer {
+            Packer::Zstd => return self.0.zstd.get_or_try_init(|| self.zstd()).await.cloned(),
+            Packer::Gzip => {
+                if let Some(packed) = self.0.gzip.get_or_init(|| self.gzip()).await {
+                    return Ok(packed.clone());
+                }
+            }
+            Packer::None => {}
         }
-        self.0.raw.get_or_try_init(|| self.read()).await.cloned()
+        self.0.raw.get_or_try_init(|| self.raw()).await.cloned()
+    }
+
+    async fn zstd(&self) -> io::Result<Parcel> {
+        let bytes = self.read(|bytes| zstd::bulk::compress(&bytes, ZSTD_LEVEL)).await?;
+        Ok(Parcel { unpack: "zstd -dcq", bytes: bytes.into() })
     }
 
     /// `None` if this machine has no gzip, or a strange one.
-    async fn pack(&self) -> Option<Parcel> {
+    async fn gzip(&self) -> Option<Parcel> {
         // The fastest: a better ratio saves a twelfth of the bytes, and all nodes wait for it.
         let arguments = vec!["-1".into(), "-c".into()];
         let gzip = Invocation { program: "gzip".into(), arguments, environment: Vec::new() };
@@ -105,14 +130,23 @@ impl AgentBinary {
         status.success().then(|| Parcel { unpack: "gzip -dc", bytes: packed.into() })
     }
 
-    async fn read(&self) -> io::Result<Parcel> {
+    async fn raw(&self) -> io::Result<Parcel> {
+        let bytes = self.read(Ok).await?;
+        Ok(Parcel { unpack: "cat", bytes: bytes.into() })
+    }
+
+    /// The program's bytes after some work, all of it off the threads that wait.
+    async fn read<F>(&self, work: F) -> io::Result<Vec<u8>>
+    where
+        F: FnOnce(Vec<u8>) -> io::Result<Vec<u8>> + Send + 'static,
+    {
         let mut reader = self.0.program.reader()?;
         let read = tokio::task::spawn_blocking(move || {
             let mut bytes = Vec::new();
-            reader.read_to_end(&mut bytes).map(|_| bytes)
+            reader.read_to_end(&mut bytes)?;
+            work(bytes)
         });
-        let bytes = read.await.map_err(io::Error::other)??;
-        Ok(Parcel { unpack: "cat", bytes: bytes.into() })
+        read.await.map_err(io::Error::other)?
     }
 }
 
@@ -216,10 +250,14 @@ mod tests {
             .unwrap();
         let path = place.join("program");
         let binary = AgentBinary::open(Some(&path), directory.path()).unwrap();
-        let (raw, packed) =
-            (binary.parcel(false).await.unwrap(), binary.parcel(true).await.unwrap());
+        let raw = binary.parcel(Packer::None).await.unwrap();
         assert_eq!((raw.unpack, raw.bytes.len()), ("cat", 1 << 20));
-        assert_eq!(packed.unpack, "gzip -dc");
-        assert!(packed.bytes.len() < 1 << 14, "{}", packed.bytes.len());
+        let (gzip, zstd) = (
+            binary.parcel(Packer::Gzip).await.unwrap(),
+            binary.parcel(Packer::Zstd).await.unwrap(),
+        );
+        assert_eq!((gzip.unpack, zstd.unpack), ("gzip -dc", "zstd -dcq"));
+        assert!(gzip.bytes.len() < 1 << 14 && zstd.bytes.len() < 1 << 14);
+        assert_eq!(zstd::bulk::decompress(&zstd.bytes, 1 << 20).unwrap(), content);
     }
 }

@@ -9,6 +9,7 @@ use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
 use tokio::process::{ChildStdin, ChildStdout};
 
 use crate::os::child::Invocation;
+use crate::os::connection;
 use crate::os::pipes::Streams;
 use crate::wire::preamble::{HUB, PROTOCOL_VERSION};
 
@@ -57,7 +58,12 @@ impl Attempt<'_> {
     pub(super) async fn run(self, invocation: &Invocation) -> Result<Link, Error> {
         let hub = |source| Error::Hub { act: "start ssh", source };
         let piped = invocation.spawn().map_err(hub)?;
-        Box::pin(self.run_over(piped.streams, Remote::Ssh(piped.process))).await
+        let quick = connection::quicken(&piped.process);
+        let attempt = Box::pin(self.run_over(piped.streams, Remote::Ssh(piped.process)));
+        tokio::select! {
+            link = attempt => link,
+            () = quick => Err(hub(io::ErrorKind::Other.into())),
+        }
     }
 
     /// Carries it out with a command that was started. Dropped half-way it kills that.
@@ -130,12 +136,12 @@ impl Running {
         timeout: Duration,
     ) -> Result<Sign, Error> {
         let ours = bootstrap::own_machine();
-        let (machine, has_gzip) = bootstrap::told(node);
+        let (machine, packer) = bootstrap::told(node);
         if !bootstrap::runs_on(&ours, machine) {
             return Err(Error::Architecture { node: shortened(machine.as_bytes()), ours });
         }
         let unreadable = |source| Error::Hub { act: "read the agent's program", source };
-        let parcel = binary.parcel(has_gzip).await.map_err(unreadable)?;
+        let parcel = binary.parcel(packer).await.map_err(unreadable)?;
         let script = bootstrap::upload(binary, &parcel, nonce);
         // As with the first script: an error means that ssh has ended, which reading explains.
         drop(self.writer.write_all(script.as_bytes()).await);

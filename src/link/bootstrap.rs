@@ -4,7 +4,7 @@
 //! the second, `upload.sh`, takes the agent's bytes. Nothing may follow a script before its answer: some shells read
 //! ahead.
 
-use super::agent_binary::{AgentBinary, Parcel};
+use super::agent_binary::{AgentBinary, Packer, Parcel};
 
 /// Starts the agent if it is there, else asks for it. Sent in every run, so it is short, and starts no other program
 /// where the agent is there. Its parameters are set by [`start`].
@@ -26,9 +26,14 @@ pub(super) fn upload(binary: &AgentBinary, parcel: &Parcel, nonce: u128) -> Stri
     format!("size={size} sent={sent} unpack='{unpack}' nonce={nonce:032x}\n{UPLOAD}")
 }
 
-/// What a node that lacks the agent says of itself: its system and machine, and whether it can unpack.
-pub(super) fn told(words: &str) -> (&str, bool) {
-    words.strip_suffix(" gzip").map_or((words, false), |machine| (machine, true))
+/// What a node that lacks the agent says of itself: its system and machine, and what it can unpack by.
+pub(super) fn told(words: &str) -> (&str, Packer) {
+    for (name, packer) in [(" zstd", Packer::Zstd), (" gzip", Packer::Gzip)] {
+        if let Some(machine) = words.strip_suffix(name) {
+            return (machine, packer);
+        }
+    }
+    (words, Packer::None)
 }
 
 /// True if a program for `ours` (system and machine, as `uname -s -m` prints them) runs on `node`.
@@ -70,8 +75,9 @@ mod tests {
     }
 
     #[test]
-    fn a_node_tells_whether_it_can_unpack() {
-        assert_eq!(told("Linux x86_64 gzip"), ("Linux x86_64", true));
-        assert_eq!(told("Linux x86_64"), ("Linux x86_64", false));
+    fn a_node_tells_what_it_can_unpack_by() {
+        assert_eq!(told("Linux x86_64 zstd"), ("Linux x86_64", Packer::Zstd));
+        assert_eq!(told("Linux x86_64 gzip"), ("Linux x86_64", Packer::Gzip));
+        assert_eq!(told("Linux x86_64"), ("Linux x86_64", Packer::None));
     }
 }

@@ -12,4 +12,6 @@ if [ -n "$c" ] && [ ! -L "$d" ] && [ -O "$d" ] && [ -f "$a" ] && [ -x "$a" ] && 
 	exec "$a" agent
 	exit 126
 fi
-printf '\000depsync-need\000%s\n' "$(uname -s -m 2>/dev/null) $(command -v gzip >/dev/null 2>&1 && echo gzip)"
+p=
+for u in zstd gzip; do command -v $u >/dev/null 2>&1 && p=$u && break; done
+printf '\000depsync-need\000%s\n' "$(uname -s -m 2>/dev/null) $p"

@@ -21,6 +21,7 @@ pub mod host;
 pub mod program;
 pub mod pipes;
 pub mod child;
+pub mod connection;
 pub mod operator_file;
 pub mod log_file;
 pub mod foreign_file;
