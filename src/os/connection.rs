@@ -36,7 +36,7 @@ pub fn quicken(child: &Process) -> impl Future<Output = ()> + Send + use<> {
             // An error means that it cannot be done here, or that the connection has ended.
             let _slow = keep_quick(&process).await;
         }
-        std::future::pending().await
+        std::future::pending::<()>().await;
     }
 }
 
