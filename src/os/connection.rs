@@ -112,8 +112,23 @@ mod tests {
         (piped, listener.accept().unwrap().0)
     }
 
-    #[tokio::test]
-    async fn a_connection_is_found_made_quick_and_left_alone_when_it_ends() {
+    /// Carries `work` out in a thread of its own, so that a future that keeps its thread busy fails the test.
+    fn bounded(work: impl Future<Output = ()> + Send + 'static) {
+        let (done, is_done) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            runtime.unwrap().block_on(work);
+            done.send(()).unwrap();
+        });
+        is_done.recv_timeout(Duration::from_secs(20)).expect("it ends, and well");
+    }
+
+    #[test]
+    fn a_connection_is_found_made_quick_and_left_alone_when_it_ends() {
+        bounded(found_quick_and_left_alone());
+    }
+
+    async fn found_quick_and_left_alone() {
         let (mut piped, mut far) = child_with_connection();
         let mut said = [0; 6];
         tokio::io::AsyncReadExt::read_exact(&mut piped.streams.stdout, &mut said).await.unwrap();
@@ -136,8 +151,10 @@ mod tests {
 
         drop(far);
         piped.process.wait().await.unwrap();
-        // The only thread of this test would never get here if the end kept it busy.
-        tokio::task::yield_now().await;
+        // The only thread of this runtime would never come back from here if the end kept it busy.
+        for _ in 0..200 {
+            tokio::task::yield_now().await;
+        }
         assert!(!quick.is_finished());
         quick.abort();
     }
