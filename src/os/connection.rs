@@ -4,6 +4,7 @@
 //! the other end delays: twice 41.5 ms of a login's 200. A program that cannot be told otherwise shares its socket with
 //! its parent (`pidfd_getfd`, Linux 5.6), which can.
 
+use std::convert::Infallible;
 use std::future::Future;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -27,7 +28,7 @@ const LOOK_MAX: Duration = Duration::from_millis(50);
 ///
 /// Guarantees: never ends; changes nothing but when packets and acknowledgements leave; where the child has no connection
 /// of its own, or the system does not share it, nothing happens.
-pub fn quicken(child: &Process) -> impl Future<Output = ()> + Send + use<> {
+pub fn quicken(child: &Process) -> impl Future<Output = Infallible> + Send + use<> {
     let pid = child.id().and_then(|id| Pid::from_raw(i32::try_from(id).ok()?));
     // Opened now, before the child can be reaped and its number used again.
     let process = pid.and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -36,7 +37,7 @@ pub fn quicken(child: &Process) -> impl Future<Output = ()> + Send + use<> {
             // An error means that it cannot be done here, or that the connection has ended.
             let _slow = keep_quick(&process).await;
         }
-        std::future::pending::<()>().await;
+        std::future::pending().await
     }
 }
 
