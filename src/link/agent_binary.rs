@@ -50,7 +50,7 @@ pub(super) enum Packer {
     None,
     /// Packed by this machine's gzip, if it has one.
     Gzip,
-    /// Packed by the library: smaller, and unpacked in a fifth of the time.
+    /// Packed by the library: smaller, and unpacked in a third of the time.
     Zstd,
 }
 

@@ -100,10 +100,10 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
 
     use super::*;
-    use crate::os::child::Invocation;
+    use crate::os::child::{Invocation, Piped};
 
     /// A child that holds a connection as its handle 3, and this test's end of it.
-    fn child_with_connection() -> (super::super::child::Piped, TcpStream) {
+    fn child_with_connection() -> (Piped, TcpStream) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
         let script = format!("exec 3<>/dev/tcp/127.0.0.1/{port}; echo there; cat <&3");
