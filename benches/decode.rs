@@ -31,7 +31,7 @@ fn stream(encoded: &[Encoded]) -> Vec<u8> {
         let message = ToAgent::Batch { packing: batch.packing }.encode();
         let sequence = u32::try_from(sequence).expect("few");
         stream.extend(frame::encode(sequence, &message, batch.bytes.len()));
-        stream.extend_from_slice(&batch.bytes);
+        stream.extend(batch.bytes.to_vec().expect("read"));
     }
     stream
 }

@@ -1,6 +1,5 @@
 //! Messages over a link: the hub's side. A task reads, a task writes; between them a session waits on what it likes.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -9,6 +8,7 @@ use tokio::task::JoinHandle;
 
 use crate::link::{Reader, Writer};
 use crate::model::codec;
+use crate::os::bulk::Bulk;
 use crate::wire::frame::{self, HEADER_BYTES, Header};
 use crate::wire::message::{ToAgent, ToHub};
 
@@ -16,9 +16,6 @@ use crate::wire::message::{ToAgent, ToHub};
 const ALIVE_EVERY: Duration = Duration::from_secs(5);
 /// Frames queued for a node beyond the one being written: each node's own pace, bounded memory.
 const FRAMES_QUEUED: usize = 1;
-
-/// Bytes that go to many nodes.
-pub type Bulk = Arc<Vec<u8>>;
 
 /// Why no message comes, or none goes.
 #[derive(Debug, thiserror::Error)]
@@ -105,7 +102,7 @@ impl Channel {
     /// # Errors
     /// [`Error::Ended`].
     pub async fn send(&self, message: &ToAgent) -> Result<(), Error> {
-        self.sender().send(message, Arc::default()).await
+        self.sender().send(message, Bulk::default()).await
     }
 
     /// Ends the stream to the agent behind what was sent; what does not go out within `deadline` is lost.
@@ -193,13 +190,13 @@ async fn write_all(mut stream: Writer, mut outbox: mpsc::Receiver<Outgoing>) {
         let next = match tokio::time::timeout(ALIVE_EVERY, outbox.recv()).await {
             Ok(Some(outgoing)) => outgoing,
             Ok(None) => break,
-            Err(_elapsed) => Outgoing { control: ToAgent::Alive.encode(), bulk: Arc::default() },
+            Err(_elapsed) => Outgoing { control: ToAgent::Alive.encode(), bulk: Bulk::default() },
         };
         let head = frame::encode(sequence, &next.control, next.bulk.len());
         sequence = sequence.wrapping_add(1);
         let written = async {
             stream.write_all(&head).await?;
-            stream.write_all(&next.bulk).await?;
+            stream.send(&next.bulk).await?;
             stream.flush().await
         };
         if written.await.is_err() {

@@ -10,19 +10,20 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 
 use tokio::sync::{OnceCell, Semaphore};
 
-use super::channel::Bulk;
 use super::packer::Packer;
 use crate::model::digest::{Digest, Domain, Hasher};
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::model::patch::{Cutter, Known, Near};
 use crate::model::want::Batch;
 use crate::model::{delta, limits};
+use crate::os::bulk::Bulk;
 use crate::os::dir::Dir;
 use crate::source::ReadError;
 use crate::wire::message::Packing;
 
-/// Encoded bytes kept for other nodes.
-const KEPT_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Encoded bytes kept for other nodes, the longer ones in memory files. PERF: 160 MB to four nodes, which drift apart by up
+/// to 20 MB: with 8 MiB each batch was made 2.7 times.
+const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Each works in a thread and has a history of its own.
 const PACKERS_MAX: usize = 2;
 /// History ends behind so many cells of the release, so that nodes whose histories differ come together again.
@@ -78,6 +79,11 @@ impl History {
         if stretch == self.stretch { self } else { Self { stretch, last: None } }
     }
 
+    /// True if it lies in an earlier stretch than `other`.
+    pub(super) fn is_behind(self, other: Self) -> bool {
+        self.stretch < other.stretch
+    }
+
     /// True if nothing was compressed yet.
     pub(super) fn is_empty(self) -> bool {
         self.last.is_none()
@@ -98,6 +104,7 @@ pub struct Encoder {
     packers: Mutex<Packers>,
     permits: Semaphore,
     cache: Mutex<Cache>,
+    kept_bytes_max: usize,
     known: Mutex<HashMap<Digest, Weak<Known>>>,
 }
 
@@ -131,8 +138,15 @@ impl Encoder {
             packers: Mutex::default(),
             permits: Semaphore::new(PACKERS_MAX),
             cache: Mutex::default(),
+            kept_bytes_max: KEPT_BYTES_MAX,
             known: Mutex::default(),
         })
+    }
+
+    /// Keeps no more than so many encoded bytes for other nodes.
+    #[must_use]
+    pub fn keeping(self, bytes_max: usize) -> Self {
+        Self { kept_bytes_max: bytes_max, ..self }
     }
 
     /// What a node has `near`, to encode batches by; one for all nodes of which it is the same.
@@ -176,7 +190,7 @@ impl Encoder {
             }
         });
         let encoded = made.await?.clone();
-        self.cache().keep(key, encoded.bytes.len());
+        self.cache().keep(key, encoded.bytes.len(), self.kept_bytes_max);
         Ok(encoded)
     }
 
@@ -210,10 +224,13 @@ impl Encoder {
 }
 
 impl Packers {
-    /// The packer that has `history`, else one that has another, a new one if `None`: where nodes are at more places
-    /// than there are packers, batches lose some of their history and nobody waits. As many work as there are permits.
+    /// The packer that has `history`, or that rests in an earlier stretch, whose history few will ask for any more; a new
+    /// one if `None`. Where nodes are at more places than there may be packers, batches lose some of their history and
+    /// nobody waits. As many work as there are permits.
     fn take(&mut self, history: History) -> Option<Packer> {
-        let fitting = self.at_rest.iter().position(|packer| packer.continues(history));
+        let position = |is_fit: &dyn Fn(&Packer) -> bool| self.at_rest.iter().position(is_fit);
+        let fitting = position(&|packer| packer.continues(history))
+            .or_else(|| position(&|packer| packer.is_behind(history)));
         let is_full = self.at_rest.len() + self.at_work >= PACKERS_MAX;
         self.at_work += 1;
         let at = fitting.or(is_full.then_some(0)).filter(|at| *at < self.at_rest.len());
@@ -232,14 +249,14 @@ fn key_of(batch: &Batch, before: History, known: Option<&Known>) -> Key {
 }
 
 impl Cache {
-    /// Counts a finished cell once, and forgets the oldest beyond the bound.
-    fn keep(&mut self, key: Key, bytes: usize) {
+    /// Counts a finished cell once, and forgets the oldest beyond `bytes_max`.
+    fn keep(&mut self, key: Key, bytes: usize, bytes_max: usize) {
         if !self.cells.contains_key(&key) || self.finished.iter().any(|(kept, _)| *kept == key) {
             return;
         }
         self.finished.push_back((key, bytes));
         self.bytes = self.bytes.saturating_add(bytes);
-        while self.bytes > KEPT_BYTES_MAX
+        while self.bytes > bytes_max
             && let Some((oldest, bytes)) = self.finished.pop_front()
         {
             self.bytes = self.bytes.saturating_sub(bytes);
@@ -268,7 +285,7 @@ impl ManifestParts {
         let part = |raw: &[u8]| {
             let packed = zstd::bulk::compress(raw, MANIFEST_LEVEL);
             packed
-                .map(|packed| (raw.len(), Arc::new(packed)))
+                .map(|packed| (raw.len(), Bulk::new(&packed)))
                 .map_err(|error| Error::Compress(Arc::new(error)))
         };
         let parts = bytes.chunks(limits::BATCH_BYTES_MAX).map(part).collect::<Result<_, _>>()?;

@@ -25,7 +25,7 @@ pub(super) async fn manifest(
             raw_bytes: *raw_bytes,
             is_last: at + 1 == parts.parts.len(),
         };
-        sender.send(&ToAgent::Manifest(part), Arc::clone(bytes)).await?;
+        sender.send(&ToAgent::Manifest(part), bytes.clone()).await?;
     }
     Ok(())
 }

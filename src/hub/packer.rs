@@ -9,6 +9,7 @@ use super::encoder::{Encoded, Error, History};
 use crate::model::limits::{BATCH_BYTES_MAX, HISTORY_BYTES_LOG};
 use crate::model::patch::{self, Cutter, Known};
 use crate::model::want::Batch;
+use crate::os::bulk::Bulk;
 use crate::os::dir::Dir;
 use crate::source::ChunkReader;
 use crate::wire::message::Packing;
@@ -61,6 +62,11 @@ impl Packer {
         !history.is_empty() && self.history == history
     }
 
+    /// True if its stream stands in an earlier stretch than that of a node with `history`.
+    pub(super) fn is_behind(&self, history: History) -> bool {
+        self.history.is_behind(history)
+    }
+
     /// The bytes of `batch` for a node with `history`: compressed, if that is worth it; behind that history, if it is
     /// this packer's own.
     ///
@@ -85,23 +91,21 @@ impl Packer {
             let bytes = self.prober.compress(&patch).map_err(failed)?;
             let packing = Packing::Patch { bytes: patch.len() };
             let raw_bytes = batch.raw_bytes;
-            return Ok(Encoded { packing, bytes: Arc::new(bytes), raw_bytes, history });
+            return Ok(Encoded { packing, bytes: Bulk::new(&bytes), raw_bytes, history });
         }
         let packing = match (self.is_worth_it().map_err(failed)?, self.continues(history)) {
             (false, _) => Packing::Plain,
             (true, false) => Packing::Fresh,
             (true, true) => Packing::Continued,
         };
-        let bytes = if packing == Packing::Plain {
-            std::mem::take(&mut self.raw)
-        } else {
-            self.compress(packing == Packing::Fresh).map_err(failed)?;
-            self.history = history.next();
-            self.packed.clone()
-        };
-        let history = if packing == Packing::Plain { history } else { self.history };
         let raw_bytes = batch.raw_bytes;
-        Ok(Encoded { packing, bytes: Arc::new(bytes), raw_bytes, history })
+        if packing == Packing::Plain {
+            return Ok(Encoded { packing, bytes: Bulk::new(&self.raw), raw_bytes, history });
+        }
+        self.compress(packing == Packing::Fresh).map_err(failed)?;
+        self.history = history.next();
+        let (bytes, history) = (Bulk::new(&self.packed), self.history);
+        Ok(Encoded { packing, bytes, raw_bytes, history })
     }
 
     /// True if samples of the batch shrink by a sixteenth. PERF: a fiftieth of the cost of trying with the whole batch.

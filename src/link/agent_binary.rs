@@ -38,6 +38,8 @@ struct Known {
     program: Program,
     id: StatId,
     digest: blake3::Hash,
+    /// No earlier run knew it: nodes are likely to lack it.
+    is_new: bool,
     raw: OnceCell<Parcel>,
     zstd: OnceCell<Parcel>,
     gzip: OnceCell<Option<Parcel>>,
@@ -83,9 +85,19 @@ impl AgentBinary {
         let remembered = memory.as_ref().and_then(|memory| recall(memory, &id));
         let digest = remembered.map_or_else(|| look(&program, &id, memory.as_ref()), Ok)?;
         let (raw, zstd, gzip) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
-        let known = Arc::new(Known { program, id, digest, raw, zstd, gzip });
+        let is_new = remembered.is_none();
+        let known = Arc::new(Known { program, id, digest, is_new, raw, zstd, gzip });
         *last = Arc::downgrade(&known);
         Ok(Self(known))
+    }
+
+    /// Begins to pack it if nodes are likely to ask for it, while they are still being logged in to. Needs a runtime.
+    pub(super) fn prepare(&self) {
+        if self.0.is_new {
+            let binary = self.clone();
+            // An error shows when a node asks.
+            drop(tokio::spawn(async move { binary.parcel(Packer::Zstd).await.map(drop) }));
+        }
     }
 
     /// The length of the program in bytes.

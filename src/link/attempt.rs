@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt as _};
-use tokio::process::{ChildStdin, ChildStdout};
+use tokio::process::ChildStdout;
 
 use crate::os::child::Invocation;
 use crate::os::connection;
@@ -22,7 +22,7 @@ use super::handshakes::Place;
 use super::mux::Remote;
 use super::preamble::{Scanner, Sign, Silence};
 use super::reuse::Shared;
-use super::session::{Carrier, Counted, Counters, Link, Session};
+use super::session::{Carrier, Counted, Counters, Link, Session, Writer};
 use super::stderr::{Tail, last_words, shortened};
 
 /// How long an upload may make no progress.
@@ -48,7 +48,7 @@ struct Running {
     remote: Remote,
     stderr: Tail,
     reader: Counted<ChildStdout>,
-    writer: Counted<ChildStdin>,
+    writer: Writer,
     scanner: Scanner,
     counters: Arc<Counters>,
 }
@@ -175,7 +175,7 @@ impl Running {
         greet(&mut self.writer).await?;
         let carrier = Carrier::Ssh { remote: self.remote, stderr: self.stderr };
         let session = Session::new(carrier, self.counters, shared, notes);
-        Ok(Link { reader: Box::new(self.reader), writer: Box::new(self.writer), session })
+        Ok(Link { reader: Box::new(self.reader), writer: self.writer, session })
     }
 
     /// Finds out why there is no sign.

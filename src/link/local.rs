@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use tokio::sync::oneshot;
 
+use crate::os::bulk::Outlet;
 use crate::os::child;
 
 use super::Error;
@@ -39,6 +40,7 @@ where
     let severed = Severed(socket.try_clone().map_err(hub)?);
     socket.set_nonblocking(true).map_err(hub)?;
     let (reader, writer) = tokio::net::UnixStream::from_std(socket).map_err(hub)?.into_split();
+    let writer = Outlet::Socket(writer);
     let counters = Arc::new(Counters::default());
     let mut reader = Counted::new(reader, &counters);
     let mut writer = Counted::new(writer, &counters);
@@ -48,5 +50,5 @@ where
         Err(_elapsed) => return Err(Error::Timeout { words: String::new() }),
     };
     let session = Session::new(Carrier::Thread { socket: severed, ended }, counters, None, noise);
-    Ok(Link { reader: Box::new(reader), writer: Box::new(writer), session })
+    Ok(Link { reader: Box::new(reader), writer, session })
 }

@@ -243,6 +243,6 @@ async fn agent_to_upload(options: &LinkOptions) -> Result<Option<AgentBinary>, E
     let memory = options.control_dir.clone();
     let open = move || AgentBinary::open(path.as_deref(), &memory);
     let opened = tokio::task::spawn_blocking(open).await.map_err(std::io::Error::other);
-    let binary = opened.and_then(|binary| binary);
+    let binary = opened.and_then(|binary| binary).inspect(AgentBinary::prepare);
     binary.map(Some).map_err(|source| Error::Hub { act: "read the agent's program", source })
 }

@@ -17,6 +17,7 @@ use tokio::sync::oneshot;
 use super::mux::Remote;
 use super::reuse::Shared;
 use super::stderr::Tail;
+use crate::os::bulk::{Bulk, Outlet};
 
 /// How long the end of standard error is waited for after ssh has ended.
 const STDERR_SETTLES: Duration = Duration::from_millis(300);
@@ -24,7 +25,7 @@ const STDERR_SETTLES: Duration = Duration::from_millis(300);
 /// What the hub reads from.
 pub type Reader = Box<dyn AsyncRead + Send + Unpin>;
 /// What the hub writes to.
-pub type Writer = Box<dyn AsyncWrite + Send + Unpin>;
+pub type Writer = Counted<Outlet>;
 
 /// An agent that has answered: its preamble is read, the hub's is written.
 pub struct Link {
@@ -184,7 +185,7 @@ impl Drop for Severed {
 
 /// A stream that counts what passes, with bytes that were read too early put back before it.
 #[derive(Debug)]
-pub(super) struct Counted<S> {
+pub struct Counted<S> {
     inner: S,
     early: Vec<u8>,
     counters: Arc<Counters>,
@@ -198,6 +199,22 @@ impl<S> Counted<S> {
     /// Puts back what was read.
     pub(super) fn unread(&mut self, early: Vec<u8>) {
         self.early = early;
+    }
+}
+
+impl Writer {
+    /// Sends all of `bulk`.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub async fn send(&mut self, bulk: &Bulk) -> io::Result<()> {
+        let mut at = 0;
+        while at < bulk.len() {
+            let count = self.inner.send(bulk, at).await?;
+            self.counters.sent.fetch_add(count as u64, Ordering::Relaxed);
+            at += count;
+        }
+        Ok(())
     }
 }
 

@@ -15,6 +15,7 @@ use std::time::Duration;
 use rustix::process::{Pid, Signal};
 use tokio::process::{Child, Command};
 
+use super::bulk::Outlet;
 use super::pipes::Streams;
 use super::program::Program;
 
@@ -81,6 +82,7 @@ impl Invocation {
             return Err(io::Error::other("a stream of the child is missing"));
         };
         super::file::widen_pipe(&stdin);
+        let stdin = Outlet::of_child(stdin)?;
         Ok(Piped { streams: Streams { stdin, stdout, stderr }, process: Process { child } })
     }
 

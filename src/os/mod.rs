@@ -19,6 +19,7 @@ pub mod durable;
 pub mod lock;
 pub mod host;
 pub mod program;
+pub mod bulk;
 pub mod pipes;
 pub mod child;
 pub mod connection;

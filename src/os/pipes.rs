@@ -7,13 +7,15 @@ use std::process;
 
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
 use rustix::pipe::{PipeFlags, pipe_with};
-use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
+use tokio::process::{ChildStderr, ChildStdout};
+
+use super::bulk::Outlet;
 
 /// The three streams of a process, as its parent holds them.
 #[derive(Debug)]
 pub struct Streams {
     /// Its standard input.
-    pub stdin: ChildStdin,
+    pub stdin: Outlet,
     /// Its standard output.
     pub stdout: ChildStdout,
     /// Its standard error.
@@ -31,7 +33,7 @@ impl Streams {
         let (stderr, stderr_far) = pipe_with(PipeFlags::CLOEXEC)?;
         super::file::widen_pipe(&stdin);
         let streams = Self {
-            stdin: ChildStdin::from_std(process::ChildStdin::from(stdin))?,
+            stdin: Outlet::of_pipe(stdin)?,
             stdout: ChildStdout::from_std(process::ChildStdout::from(stdout))?,
             stderr: ChildStderr::from_std(process::ChildStderr::from(stderr))?,
         };

@@ -80,14 +80,15 @@ impl Node {
 
     fn decode(&mut self, encoded: &Encoded) -> io::Result<Vec<u8>> {
         match encoded.packing {
-            Packing::Plain | Packing::Patch { .. } => return Ok(encoded.bytes.to_vec()),
+            Packing::Plain | Packing::Patch { .. } => return encoded.bytes.to_vec(),
             Packing::Fresh => self.decoder.reinit()?,
             Packing::Continued => {}
         }
         let mut raw = Vec::with_capacity(encoded.raw_bytes + 1);
-        let mut input = InBuffer::around(&encoded.bytes);
+        let bytes = encoded.bytes.to_vec()?;
+        let mut input = InBuffer::around(&bytes);
         let mut output = OutBuffer::around(&mut raw);
-        while input.pos() < encoded.bytes.len() {
+        while input.pos() < bytes.len() {
             self.decoder.run(&mut input, &mut output)?;
         }
         self.decoder.run(&mut input, &mut output)?;
@@ -120,7 +121,7 @@ async fn nodes_of_one_history_are_sent_the_same_bytes() {
     for batch in Batches::new(&manifest, &want) {
         let first = one.get(&encoder, &tree, batch.clone()).await;
         let second = other.get(&encoder, &tree, batch).await;
-        assert!(Arc::ptr_eq(&first.bytes, &second.bytes));
+        assert!(first.bytes.is_same_as(&second.bytes));
     }
 }
 
@@ -168,27 +169,46 @@ async fn bytes_that_do_not_shrink_travel_as_they_are_and_leave_history_alone() {
     assert!(packings.contains(&Packing::Plain) && packings.contains(&Packing::Continued));
 }
 
-#[tokio::test]
-async fn a_node_far_behind_has_its_batches_made_again() {
+/// Sends the same to three nodes, two of them behind, and says how many batches each got as the first did.
+async fn in_turn(kept_bytes: usize) -> (usize, [usize; 3]) {
     let tree = Tree::new();
-    // Twice what is kept for others, when packed.
     for at in 0..400u64 {
         tree.write(format!("f{at:03}"), noise(at / 2, 100_000, 16));
     }
     let source = read_ok(&tree.options());
-    let encoder = Arc::new(Encoder::new(&source.root, b"run").expect("an encoder"));
+    let encoder = Encoder::new(&source.root, b"run").expect("an encoder");
+    let encoder = Arc::new(encoder.keeping(kept_bytes));
     let want = wanted(&source, |_| true);
     let manifest = source.release.manifest().expect("made");
     let batches: Vec<_> = Batches::new(&manifest, &want).collect();
     let mut nodes = [Node::new(), Node::new(), Node::new()];
-    let behind = [0, batches.len() / 2, batches.len() * 3 / 4];
-    let mut sent = [0; 3];
+    let behind = [0, batches.len() / 4, batches.len() / 2];
+    let mut first = Vec::new();
+    let mut alike = [0; 3];
     for at in 0..batches.len() * 2 {
-        for (node, (behind, sent)) in nodes.iter_mut().zip(behind.iter().zip(&mut sent)) {
-            if let Some(batch) = at.checked_sub(*behind).and_then(|at| batches.get(at)) {
-                *sent += node.get(&encoder, &tree, batch.clone()).await.bytes.len();
+        for (node, (behind, alike)) in nodes.iter_mut().zip(behind.iter().zip(&mut alike)) {
+            let Some(at) = at.checked_sub(*behind) else { continue };
+            let Some(batch) = batches.get(at) else { continue };
+            let bytes = node.get(&encoder, &tree, batch.clone()).await.bytes;
+            if first.len() == at {
+                first.push(bytes.clone());
             }
+            *alike += usize::from(first[at].is_same_as(&bytes));
         }
     }
-    assert!(sent.iter().all(|sent| *sent > 8 << 20), "{sent:?}");
+    (batches.len(), alike)
+}
+
+#[tokio::test]
+async fn each_batch_is_made_once_for_nodes_not_too_far_apart() {
+    let (batches, alike) = in_turn(16 << 20).await;
+    assert!(batches > 30);
+    assert_eq!(alike, [batches; 3]);
+}
+
+#[tokio::test]
+async fn a_node_far_behind_has_its_batches_made_again() {
+    let (batches, alike) = in_turn(1 << 20).await;
+    assert_eq!(alike[0], batches);
+    assert!(alike[1..].iter().all(|alike| *alike < batches / 4), "{alike:?} of {batches}");
 }

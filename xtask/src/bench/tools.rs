@@ -8,25 +8,34 @@ use std::path::Path;
 /// Where the trees go on the nodes.
 const TARGET: &str = "/opt/server";
 
+const UNPACK: &str = "mkdir -p /opt/server && tar -C /opt/server -xp";
+const SYNC: &str = "sync -f /opt/server";
+
 /// How depsync is told what to do; `DEPSYNC_ARGS` replaces it.
 const DEPSYNC_ARGS: &str =
     "push --source {src} --nodes {nodes} --identity {key} --known-hosts {kh} --max-delete 100%";
 
 /// The tools by name, with what each stands for.
-pub(super) const TOOLS: [(&str, &str); 9] = [
+pub(super) const TOOLS: [(&str, &str); 12] = [
     ("seed", "rsync to one node after the other"),
     ("rsync-p", "rsync to all nodes at once"),
     ("rsync-z", "the same with zstd compression"),
+    (
+        "rsync-sync",
+        "rsync to all nodes at once, each then made durable by a sync of its file system",
+    ),
     ("depsync", "depsync, which may reuse its connections"),
     ("depsync-new", "depsync with new connections for every run"),
     ("tar", "a full copy without any comparison: what link and disks allow"),
     ("ssh-true", "a floor: a new connection to every node at once, and nothing else"),
     ("ssh-pipe", "a floor: the tree as one stream to every node at once, where it is dropped"),
+    ("tar-sync", "a floor: a full copy made durable, without any comparison"),
+    ("copy-sync", "a floor: the tree copied on each node's own disk, and made durable"),
     ("find", "a floor: two walks through the tree on the hub, side by side"),
 ];
 
-/// Those that bring nothing to the nodes: what a tool that does cannot go below.
-const FLOORS: [&str; 3] = ["ssh-true", "ssh-pipe", "find"];
+/// Those that leave something out: what a tool that does all cannot go below. Nodes are not compared with the source.
+const FLOORS: [&str; 5] = ["ssh-true", "ssh-pipe", "tar-sync", "copy-sync", "find"];
 
 /// The command line by which a tool brings `source` to all nodes.
 ///
@@ -42,6 +51,9 @@ pub(super) fn command_line(tool: &str, lab: &Lab, source: &Path) -> Result<Vec<S
     );
     let rsync =
         |flags: &str, host: &str| format!("rsync {flags} -e '{ssh}' {source}/ {host}:{TARGET}/");
+    let piped = |host: &str, script: &str| {
+        format!("tar -C {source} -c . | {ssh} -c aes128-gcm@openssh.com {host} '{script}'")
+    };
     let at_once = |one: &dyn Fn(&str) -> String| {
         let all: Vec<String> = hosts.iter().map(|host| one(host)).collect();
         shell(&format!("{} & wait", all.join(" & ")))
@@ -55,18 +67,18 @@ pub(super) fn command_line(tool: &str, lab: &Lab, source: &Path) -> Result<Vec<S
         "rsync-z" => at_once(&|host| rsync("--delete -az --zc=zstd", host)),
         "depsync" => depsync(lab, &source, &[])?,
         "depsync-new" => depsync(lab, &source, &["--ssh-reuse", "0"])?,
-        "tar" => at_once(&|host| {
-            format!(
-                "tar -C {source} -c . | {ssh} -c aes128-gcm@openssh.com {host} \
-                 'mkdir -p {TARGET} && tar -C {TARGET} -xp'"
-            )
+        "rsync-sync" => at_once(&|host| {
+            format!("{{ {} && {ssh} {host} '{SYNC}'; }}", rsync("--delete -a", host))
+        }),
+        "tar" => at_once(&|host| piped(host, UNPACK)),
+        "tar-sync" => at_once(&|host| piped(host, &format!("{UNPACK} && {SYNC}"))),
+        // What is there is copied, whatever is sent; the first time it is brought there.
+        "copy-sync" => at_once(&|host| {
+            let copy = format!("cp -a {TARGET} {TARGET}-$$ && {SYNC}");
+            piped(host, &format!("if test -e {TARGET}; then {copy}; else {UNPACK}; fi"))
         }),
         "ssh-true" => at_once(&|host| format!("{ssh} {host} true")),
-        "ssh-pipe" => at_once(&|host| {
-            format!(
-                "tar -C {source} -c . | {ssh} -c aes128-gcm@openssh.com {host} 'cat >/dev/null'"
-            )
-        }),
+        "ssh-pipe" => at_once(&|host| piped(host, "cat >/dev/null")),
         "find" => {
             let walk = format!("find {source} -printf '%p %m %s %T@\\n' >/dev/null");
             shell(&format!("{walk} & {walk} & wait"))
