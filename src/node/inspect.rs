@@ -87,12 +87,13 @@ pub fn inspect(
 }
 
 impl Inspection {
-    /// Writes the index of the tree, which is `whole`, if it says anything new.
+    /// Writes the index of the tree, which is `whole`, if it says anything new. A tree that is about to become another
+    /// release (`None`) is still the one it was: what the index says of that stands.
     ///
     /// # Errors
     /// [`Error::Io`].
     pub fn remember(&self, place: &Place, whole: Option<Whole>) -> Result<(), Error> {
-        if !self.is_news && self.whole == whole {
+        if !self.is_news && (whole.is_none() || self.whole == whole) {
             return Ok(());
         }
         save_index(place, |out, root| self.listing.write(out, root, whole).map(drop))

@@ -34,10 +34,14 @@ pub fn replace_lazily(directory: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<
     directory.rename(&new, directory, name, Rename::Replace)
 }
 
-/// As [`replace_lazily`], with what `write` writes into the new file.
+/// As [`replace_lazily`], with what `write` writes into the new file, and truly lazy: where a file is replaced by a
+/// rename, ext4 begins at once to write the new one to the disk, and the next sync of anything waits for that. So the old
+/// one is removed first.
+///
+/// CRASH: between the two there is neither.
 ///
 /// # Errors
-/// What `write` gives, and as the operating system says; the old file stands.
+/// What `write` gives, and as the operating system says; the old file stands unless the rename failed.
 pub fn replace_lazily_with(
     directory: &Dir,
     name: &[u8],
@@ -49,6 +53,7 @@ pub fn replace_lazily_with(
     let mut out = io::BufWriter::with_capacity(256 * 1024, file);
     write(&mut out)?;
     out.flush()?;
+    directory.remove_all(name)?;
     directory.rename(&new, directory, name, Rename::Replace)
 }
 

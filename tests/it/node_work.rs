@@ -67,4 +67,6 @@ fn a_push_of_one_changed_file_reads_that_file_alone() {
     // Each in the source and on the node; the changed one a few times more.
     let looks = count(&calls, "statx", "leaf");
     assert!(looks <= 2 * DIRECTORIES * FILES + 4, "{looks}");
+    // What the node was is known; what it becomes is written once it is that. The other is the hub's.
+    assert_eq!(count(&calls, "renameat2", "\"index\""), 2);
 }
