@@ -41,6 +41,10 @@ enum Act {
     Quick,
     /// All that docs/performance.md speaks of, kept below benches/results; takes hours
     Full,
+    /// What a push cannot do without, beside it: logins, the link, a copy that is on the disk; ten minutes
+    Floors,
+    /// Growth with nodes and with files, and the pictures of it; a quarter of an hour
+    Growth,
     /// Draw the pictures of raw data again, and write its summary
     Plot {
         /// The raw data
@@ -102,6 +106,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         Some(Act::Plot { file }) => return Results::read(file)?.summarise(file),
         Some(Act::Quick) => Some("quick"),
         Some(Act::Full) => Some("full"),
+        Some(Act::Floors) => Some("floors"),
+        Some(Act::Growth) => Some("growth"),
         None => None,
     };
     let lines = match suite {

@@ -125,10 +125,23 @@ mod tests {
     }
 
     #[test]
+    fn the_floors_stand_beside_what_they_are_floors_of() {
+        let lines = named("floors").unwrap();
+        for line in &lines {
+            assert!(
+                ["rsync-p", "depsync"].iter().all(|tool| line.tools.iter().any(|one| one == tool))
+            );
+            assert!(line.tools.iter().any(|tool| tools::is_floor(tool)), "{}", line.tree);
+        }
+        assert_eq!(lines.len(), 3);
+    }
+
+    #[test]
     fn the_suites_plot_what_they_should() {
         for (name, nodes, files) in [
             ("quick", [1, 2, 4].as_slice(), [1_000, 10_000].as_slice()),
             ("full", &[1, 2, 4, 8, 16, 32], &[1_000, 10_000, 100_000, 1_000_000]),
+            ("growth", &[1, 2, 4, 8, 16, 32], &[1_000, 10_000, 100_000, 1_000_000]),
         ] {
             let lines = named(name).unwrap();
             for tool in ["rsync-p", "depsync"] {
