@@ -232,7 +232,14 @@ pub struct Builder {
 impl Builder {
     /// Starts a manifest with `header`.
     pub fn new(header: Header) -> Self {
-        let mut writer = Writer::new();
+        Self::with_room(header, 0)
+    }
+
+    /// Starts a manifest with `header`, and room for about so many bytes: one that has to grow is in memory twice for a
+    /// moment.
+    pub fn with_room(header: Header, bytes: usize) -> Self {
+        let room = usize::try_from(limits::MANIFEST_BYTES_MAX).map_or(bytes, |max| bytes.min(max));
+        let mut writer = Writer::append_to(Vec::with_capacity(room));
         header.encode(&mut writer);
         let body_at = writer.len();
         Self { header, body: Body::behind(writer), body_at }

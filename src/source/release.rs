@@ -8,6 +8,9 @@ use crate::model::codec;
 use crate::model::manifest::{Builder, Header, Manifest, ReleaseId};
 use crate::scan::listing::Listing;
 
+/// What an entry of one chunk takes in a manifest, where paths are not long.
+const ENTRY_BYTES: usize = 64;
+
 /// What every node is to have.
 #[derive(Debug)]
 pub struct Release {
@@ -61,7 +64,8 @@ impl Release {
 
 fn build(header: &Header, listing: &Listing) -> Result<Manifest, Error> {
     let refused = |source: codec::Error| Error::Manifest { source };
-    let mut builder = Builder::new(header.clone());
+    let names = usize::try_from(listing.sums().names).unwrap_or(usize::MAX);
+    let mut builder = Builder::with_room(header.clone(), names.saturating_mul(ENTRY_BYTES));
     let mut cursor = listing.cursor();
     while let Some(item) = cursor.next().map_err(|_error| Error::IndexChanged)? {
         builder.push_view(&item.view).map_err(refused)?;

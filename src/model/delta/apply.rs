@@ -39,7 +39,8 @@ pub fn apply(base: &Manifest, delta: &[u8], expected: ReleaseId) -> Result<Manif
     let mut coming = Coming { moved: moved.peekable(), come: come.peekable() };
     let mut kept =
         Kept { views: base.views(), ordinal: 0, dropped: dropped.ranges().iter().peekable() };
-    let mut builder = Builder::new(header);
+    let room = base.as_bytes().len().saturating_add(delta.len());
+    let mut builder = Builder::with_room(header, room);
     let (mut old, mut new) = (kept.next(), coming.next().transpose()?);
     loop {
         let order = match (&old, &new) {
