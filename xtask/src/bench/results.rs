@@ -109,8 +109,8 @@ impl Results {
         format!(
             "# {suite}, {}\n\nCommit {}.{state} Medians of so many runs; `of {base}` is the share of what {base} took \
              in the same place: lower is better.\n`hub cpu` is what depsync's process on the hub used, without ssh. \
-             `agent MB` is the largest process of the tool on any node,\nlooked at every 20 ms. A floor brings nothing \
-             to the nodes, and no tool can go below it.\n\n{table}\n## Machine\n{machine}\n\n## Command lines\n{commands}\n",
+             `agent MB` is the largest process of the tool on any node,\nlooked at every 20 ms. A floor leaves something \
+             out, and what does all can hardly be faster.\n\n{table}\n## Machine\n{machine}\n\n## Command lines\n{commands}\n",
             self.date, self.commit
         )
     }
