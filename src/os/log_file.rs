@@ -61,6 +61,7 @@ impl LogFile {
                 Ok(()) if self.is_current(&file)? => return Ok(file),
                 Ok(()) => {}
                 Err(TryLockError::WouldBlock) if started.elapsed() < LOCK_WAIT => {
+                    // No lock can be waited for with a limit: the lock itself decides when this ends.
                     std::thread::sleep(Duration::from_millis(10));
                 }
                 Err(TryLockError::WouldBlock) => return Err(io::ErrorKind::WouldBlock.into()),

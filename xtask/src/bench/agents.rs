@@ -22,7 +22,7 @@ pub(super) struct Agents {
 }
 
 impl Agents {
-    /// Starts to look at all below the `first` process of each node.
+    /// Starts to look at all below the `first` process of each node; looks once at least, however soon it ends.
     ///
     /// # Errors
     /// No thread can be had.
@@ -31,10 +31,12 @@ impl Agents {
         let first = Arc::new(first);
         let look = move || {
             let mut largest = None;
-            while stopped.recv_timeout(EVERY) == Err(RecvTimeoutError::Timeout) {
+            loop {
                 largest = largest.max(first.iter().filter_map(|pid| largest_below(*pid)).max());
+                if stopped.recv_timeout(EVERY) != Err(RecvTimeoutError::Timeout) {
+                    return largest;
+                }
             }
-            largest
         };
         let thread = std::thread::Builder::new().name("agents".to_owned()).spawn(look);
         let thread =
@@ -117,7 +119,6 @@ mod tests {
         }
         let own = largest_below(first);
         let agents = Agents::watch(vec![first]).unwrap();
-        std::thread::sleep(EVERY * 10); // poll: the watch looks by itself
         let largest = agents.largest().unwrap();
         let children = std::fs::read_to_string(format!("/proc/{first}/task/{first}/children"));
         let child = children.unwrap().split_whitespace().next().unwrap().parse().unwrap();
