@@ -1,6 +1,7 @@
 //! `depsync agent`: what the hub starts on a node.
 
 use std::io::{stdin, stdout};
+use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args::AgentArgs;
@@ -8,8 +9,10 @@ use super::console::Console;
 use super::environment;
 use crate::hub::outcome::{Failure, Verdict};
 use crate::link::agent_binary;
+use crate::model::untrusted::Untrusted;
 use crate::node::agent::{self, AgentOptions};
 use crate::node::place::Allowed;
+use crate::node::recover::{self, Recovered};
 use crate::os::file;
 use crate::os::root::{self, Missing};
 
@@ -26,12 +29,55 @@ pub(super) fn serve(options: &AgentArgs) -> u8 {
         }
     };
     let home = environment::home().unwrap_or_else(|| PathBuf::from("/"));
-    let options = AgentOptions { allowed: Allowed { home, restrict } };
+    let allowed = Allowed { home, restrict, confines: true };
+    if !options.recover.is_empty() {
+        return recover_all(options, &allowed);
+    }
+    let options = AgentOptions { allowed };
     file::widen_pipe(stdin());
     // What went wrong was told to the hub, which is who can tell a person.
     match agent::serve(stdin(), stdout(), &options) {
         Ok(()) => 0,
         Err(_) => 1,
+    }
+}
+
+/// Recovers each target that was named, whatever becomes of the others; gives the first code that is not 0.
+fn recover_all(options: &AgentArgs, allowed: &Allowed) -> u8 {
+    let console = Console::new(super::args::ColorWhen::Auto, false);
+    let state_dir = options.state_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let recover = |directory: &PathBuf| {
+        let path = root::absolute(directory)
+            .map_err(|error| Failure::of(Verdict::Usage, "recover", &error, None))?;
+        recover::recover_at(path.as_os_str().as_bytes(), state_dir.clone(), allowed)
+            .map_err(|error| Failure::from(error.failed()))
+    };
+    let mut code = 0;
+    for directory in &options.recover {
+        let name = Untrusted::new(directory.as_os_str().as_bytes());
+        match recover(directory) {
+            Ok(recovered) => {
+                let written = console.results(&format!("{name}: {}\n", told(recovered)));
+                code = written.exit_code(code);
+            }
+            Err(mut failure) => {
+                failure.message = format!("{name}: {}", failure.message);
+                code = if code == 0 { failure.verdict.exit_code() } else { code };
+                console.failure(&failure);
+            }
+        }
+    }
+    code
+}
+
+fn told(recovered: Recovered) -> String {
+    match recovered {
+        Recovered::Rested => "nothing was in flight".into(),
+        Recovered::Dropped => "what was being staged is dropped; nothing had changed".into(),
+        Recovered::Waits(txid) => {
+            format!("transaction {txid} is prepared and waits for its hub's decision")
+        }
+        Recovered::Completed(release) => format!("release {} is live", release.short()),
     }
 }
 

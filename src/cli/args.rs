@@ -15,7 +15,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::values;
-use crate::hub::options::{MaxDelete, Require};
+use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::model::manifest::OwnerPolicy;
 
 const EXIT_CODES: &str = "\
@@ -81,6 +81,12 @@ pub(super) struct AgentArgs {
     /// Work in this directory alone, and below it; may be given several times
     #[arg(long, value_name = "DIR")]
     pub(super) restrict: Vec<PathBuf>,
+    /// End what a crash interrupted at this target, and end; for the node's boot; may be given several times
+    #[arg(long, value_name = "DIR", conflicts_with = "verify")]
+    pub(super) recover: Vec<PathBuf>,
+    /// Where the targets of --recover have their state, if not beside them: the [storage] state_dir of the hub
+    #[arg(long, value_name = "DIR", requires = "recover")]
+    pub(super) state_dir: Option<PathBuf>,
     /// Check that this program has the given digest, and end
     #[arg(long, value_name = "HEX")]
     pub(super) verify: Option<String>,
@@ -235,6 +241,9 @@ pub(super) struct RolloutArgs {
     /// Which nodes must be prepared before any changes: reachable, all, N or P% [default: reachable]
     #[arg(long, value_name = "R", env = "DEPSYNC_REQUIRE", value_parser = values::require)]
     pub(super) require: Option<Require>,
+    /// How a release becomes live: in-place, what changes name by name, or swap, the whole tree at once [default: in-place]
+    #[arg(long, value_name = "STYLE", env = "DEPSYNC_COMMIT", value_parser = values::commit_style)]
+    pub(super) commit: Option<CommitStyle>,
     /// Nodes worked on at once [default: 64]
     #[arg(short = 'j', long, value_name = "N", env = "DEPSYNC_PARALLEL", value_parser = values::parallel)]
     pub(super) parallel: Option<usize>,

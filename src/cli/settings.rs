@@ -55,6 +55,7 @@ pub(super) fn of_arguments(
         accept_source_change: set(guard.accept_source_change),
         force: set(guard.force),
         require: rollout.require,
+        commit: rollout.commit,
         parallel: rollout.parallel,
         bytes_per_second_max: rollout.bwlimit,
         connect_timeout: rollout.connect_timeout,

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nodes::{ListedNode, Nodes, base_of};
 use super::{Error, Place, Settings};
-use crate::hub::options::{MaxDelete, Require};
+use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::link::AgentProgram;
 use crate::model::limits::NODES_FILE_BYTES_MAX;
 use crate::model::manifest::OwnerPolicy;
@@ -42,7 +42,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
     ("rollout", &["require", "parallel"]),
     ("keep", &["releases"]),
-    ("storage", &["approach", "state_dir"]),
+    ("storage", &["approach", "state_dir", "commit"]),
     ("run", &["timeout", "connect_timeout", "deadline", "lock_timeout", "bwlimit", "log_file"]),
 ];
 
@@ -154,6 +154,8 @@ struct Storage {
     approach: Option<Spanned<String>>,
     #[serde(deserialize_with = "value::remote_directory")]
     state_dir: Option<String>,
+    #[serde(deserialize_with = "value::commit_style")]
+    commit: Option<CommitStyle>,
 }
 
 #[derive(Deserialize, Default)]
@@ -310,6 +312,7 @@ impl Reader<'_> {
             parallel: rollout.parallel,
             keep_releases: keep.releases,
             node_state_dir: storage.state_dir,
+            commit: storage.commit,
             timeout: run.timeout,
             connect_timeout: run.connect_timeout,
             deadline: run.deadline,

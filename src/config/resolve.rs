@@ -64,6 +64,7 @@ pub fn resolve(
             make_path: settings.make_path.unwrap_or(false),
             state_dir: settings.node_state_dir,
             keep_releases: settings.keep_releases.unwrap_or(5),
+            commit: settings.commit.unwrap_or_default(),
         },
         require: settings.require.unwrap_or(Require::Reachable),
         parallel: settings.parallel.unwrap_or(64),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::hub::options::{MaxDelete, Require};
+use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::link::AgentProgram;
 use crate::model::manifest::OwnerPolicy;
 use crate::model::path::TreePath;
@@ -53,6 +53,7 @@ pub struct Settings {
     pub parallel: Option<usize>,
     pub keep_releases: Option<u32>,
     pub node_state_dir: Option<String>,
+    pub commit: Option<CommitStyle>,
     pub no_delete: Option<bool>,
     pub make_path: Option<bool>,
     pub force: Option<bool>,
@@ -107,6 +108,7 @@ impl Settings {
             parallel: self.parallel.or(lower.parallel),
             keep_releases: self.keep_releases.or(lower.keep_releases),
             node_state_dir: self.node_state_dir.or(lower.node_state_dir),
+            commit: self.commit.or(lower.commit),
             no_delete: self.no_delete.or(lower.no_delete),
             make_path: self.make_path.or(lower.make_path),
             force: self.force.or(lower.force),

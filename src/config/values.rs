@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::hub::options::{MaxDelete, Require};
+use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::link::AgentProgram;
 use crate::model::manifest::OwnerPolicy;
 use crate::model::path::TreePath;
@@ -134,6 +134,18 @@ pub fn require(text: &str) -> Result<Require, Error> {
             (count, false) => usize::try_from(count).map(Require::Count).ok(),
         }
         .ok_or_else(refused),
+    }
+}
+
+/// `in-place` or `swap`: how a release becomes live.
+///
+/// # Errors
+/// Anything else.
+pub fn commit_style(text: &str) -> Result<CommitStyle, Error> {
+    match text {
+        "in-place" => Ok(CommitStyle::InPlace),
+        "swap" => Ok(CommitStyle::Swap),
+        _ => Err(error(text, "in-place or swap")),
     }
 }
 

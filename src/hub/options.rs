@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use crate::link::LinkOptions;
-pub use crate::model::plan::MaxDelete;
+pub use crate::model::plan::{CommitStyle, MaxDelete};
 use crate::model::target::Target;
 use crate::source;
 
@@ -89,4 +89,6 @@ pub struct NodeOptions {
     pub state_dir: Option<String>,
     /// How many releases' replaced files are kept for a rollback.
     pub keep_releases: u32,
+    /// How a release becomes live.
+    pub commit: CommitStyle,
 }

@@ -359,6 +359,7 @@ impl Session {
             list_changes: options.list_changes,
             reread: options.force,
             min_free_percent: options.guard.min_free_percent,
+            commit: options.node.commit,
         };
         channel.send(&ToAgent::Offer(offer)).await?;
         match channel.receive().await? {

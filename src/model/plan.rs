@@ -11,7 +11,7 @@
 
 mod change;
 
-pub use change::{Change, ChangeKind, Counts, Deletes, MaxDelete};
+pub use change::{Change, ChangeKind, CommitStyle, Counts, Deletes, MaxDelete};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -73,6 +73,21 @@ pub struct Plan {
     pub counts: Counts,
     /// What the deletion guard looks at.
     pub deletes: Deletes,
+}
+
+impl Plan {
+    /// The same change as one install of all of `tree`; what it counts stays what it was.
+    #[must_use]
+    pub fn as_swap(self, tree: &TreePath) -> Self {
+        Self {
+            installs: vec![tree.clone()],
+            removes: Vec::new(),
+            moves: Vec::new(),
+            metas: Vec::new(),
+            dirs: tree.parent().into_iter().collect(),
+            ..self
+        }
+    }
 }
 
 /// A file that only changes its name.

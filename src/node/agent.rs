@@ -179,11 +179,7 @@ fn converse(hub: &Hub, options: &AgentOptions) -> Result<(), Error> {
             Ok(received) => match received.message {
                 ToAgent::Settle { txid, decided } => {
                     let journal = journal.as_mut().ok_or_else(no_state)?;
-                    if decided {
-                        recover::commit(&mut place, journal, txid, None)?;
-                    } else {
-                        recover::abort(&place, journal, txid)?;
-                    }
+                    recover::settle(&mut place, journal, txid, decided)?;
                     hub.send(&ToHub::Settled { release: journal.standing().release })?;
                 }
                 ToAgent::Offer(wanted) => {

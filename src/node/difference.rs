@@ -32,14 +32,17 @@ pub struct Owners {
 impl Difference {
     /// Compares `listing` with `manifest`.
     ///
-    /// Cost: one pass over both; memory for what differs. Where a release tells which names are one file, all is taken to
-    /// differ, since a name can then change by what is done to another.
+    /// Cost: one pass over both; memory for what differs, or for everything if `takes_all`: then all is taken to differ.
     ///
     /// # Errors
     /// [`Error::Scan`] if the listing cannot be walked.
-    pub fn between(listing: &Listing, manifest: &Manifest, owners: Owners) -> Result<Self, Error> {
+    pub fn between(
+        listing: &Listing,
+        manifest: &Manifest,
+        owners: Owners,
+        takes_all: bool,
+    ) -> Result<Self, Error> {
         let mut this = Self::default();
-        let takes_all = manifest.header().capture.hard_links;
         let mut branch = Branch::default();
         let (mut cursor, mut views) = (listing.cursor(), manifest.views());
         let (mut have, mut want) = (cursor.next().map_err(walked)?, views.next());

@@ -9,7 +9,7 @@ use crate::model::codec::{self, Reader, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::entry::{Entry, Kind};
 use crate::model::limits;
-use crate::model::manifest::{Body, BodyReader, ReleaseId};
+use crate::model::manifest::{Body, BodyReader, Manifest, ReleaseId};
 use crate::model::path::TreePath;
 use crate::os::dir::Dir;
 use crate::os::durable;
@@ -27,19 +27,20 @@ pub struct KeptList {
     pub commit: u64,
     /// The numbered names, with the paths they stood at; sorted by path.
     pub tops: Vec<(u64, TreePath)>,
-    /// Every file at and below the tops, by the path it had; sorted.
+    /// Every file at and below the tops that the next release does not have there, by the path it had; sorted.
     pub entries: Vec<Entry>,
 }
 
 impl KeptList {
-    /// The list of `tops`, with the files among `found` that they hold.
+    /// The list of `tops`, with the files among `found` that they hold and `next` does not; beside it the paths of those
+    /// that it does.
     pub fn new(
-        before: Option<ReleaseId>,
-        commit: u64,
+        (before, commit): (Option<ReleaseId>, u64),
         tops: Vec<(u64, TreePath)>,
         found: &[Found],
-    ) -> Self {
-        let mut entries = Vec::new();
+        next: &Manifest,
+    ) -> (Self, Vec<TreePath>) {
+        let mut entries: Vec<Entry> = Vec::new();
         for (_, top) in &tops {
             let start = found.partition_point(|one| one.entry.path < *top);
             let rest = found.get(start..).unwrap_or_default();
@@ -50,7 +51,18 @@ impl KeptList {
                     .map(|one| one.entry.clone()),
             );
         }
-        Self { before, commit, tops, entries }
+        let mut still_live = Vec::new();
+        let mut at = 0;
+        for entry in next.entries_at(entries.iter().map(|entry| &entry.path).collect::<Vec<_>>()) {
+            while entries.get(at).is_some_and(|old| old.path < entry.path) {
+                at += 1;
+            }
+            if entries.get(at).is_some_and(|old| old.path == entry.path && old.kind == entry.kind) {
+                still_live.push(entry.path);
+            }
+        }
+        entries.retain(|entry| still_live.binary_search(&entry.path).is_err());
+        (Self { before, commit, tops, entries }, still_live)
     }
 
     fn encode(&self) -> Result<Vec<u8>, codec::Error> {
@@ -131,6 +143,14 @@ pub fn lists(state: &State) -> Result<Vec<KeptArea>, Error> {
     }
     lists.sort_by_key(|(_, list)| std::cmp::Reverse(list.commit));
     Ok(lists)
+}
+
+/// Drops the files at `paths`, below `kept/`: their content is live. A failure costs room until the area is pruned.
+pub fn drop_files(state: &State, paths: &[TreePath]) {
+    for path in paths {
+        let Some((parent, name)) = path.split_last() else { continue };
+        if state.kept.open_path(&parent).and_then(|dir| dir.remove_file(name)).is_err() {}
+    }
 }
 
 /// Drops all but the newest `keep` kept areas, and the manifests that neither they nor `live` name.

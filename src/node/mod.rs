@@ -25,6 +25,7 @@ pub mod content;
 pub mod pieces;
 pub mod stage;
 pub mod prepare;
+pub mod swap;
 pub mod commit;
 pub mod recover;
 pub mod accounts;

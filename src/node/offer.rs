@@ -12,13 +12,14 @@ use super::place::Place;
 use super::prepare::{self, Preflight};
 use super::recover;
 use super::stage::StageOptions;
+use super::swap;
 use crate::model::codec::{self, Reader, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::limits;
 use crate::model::manifest::{Header, Manifest, OwnerPolicy, ReleaseId};
 use crate::model::patch::Near;
 use crate::model::path::TreePath;
-use crate::model::plan::{self, Change, Counts, Deletes, Plan, Policy};
+use crate::model::plan::{self, Change, CommitStyle, Counts, Deletes, Plan, Policy};
 use crate::model::want::Wanted;
 use crate::model::{delta, untrusted::Untrusted};
 use crate::os::host;
@@ -61,6 +62,8 @@ pub fn answer(
 ) -> Result<Option<Offered>, Error> {
     let header = decode_header(&offer.header)?;
     let owner = accounts::resolve(&header.owner)?;
+    // Nothing else is opened by its path from here on.
+    place.confine(offer.commit);
     let memory = if offer.reread { Memory::Ignored } else { Memory::Trusted };
     let inspection = inspect::inspect(place, &header, memory, &hub.is_gone)?;
     let owners = Owners { compared: inspect::compares_owners(&header.owner), all: owner };
@@ -142,7 +145,11 @@ fn plan(
     (mut inspection, manifest): (Inspection, Manifest),
     (owners, whole): (Owners, Whole),
 ) -> Result<Offered, Error> {
-    let difference = Difference::between(&inspection.listing, &manifest, owners)?;
+    // Where a release tells which names are one file, a name can change by what is done to another; and a tree that is
+    // exchanged is replaced in all its names.
+    let is_swap = offer.commit == CommitStyle::Swap;
+    let takes_all = manifest.header().capture.hard_links || is_swap;
+    let difference = Difference::between(&inspection.listing, &manifest, owners, takes_all)?;
     inspection.found = difference.found;
     let policy = Policy {
         no_delete: offer.no_delete,
@@ -154,6 +161,12 @@ fn plan(
     let (same, same_files) = (&difference.same, difference.same_files);
     let want = plan::Want { manifest: &manifest, same, same_files };
     let plan = make_plan(hub, &inspection, want, &policy, offer.list_changes)?;
+    let (plan, refusal) = if is_swap && plan.counts.total() > 0 {
+        let refusal = swap::check(place, &manifest, &policy, &plan).err();
+        (plan.as_swap(&swap::tree_of(&manifest)), refusal)
+    } else {
+        (plan, None)
+    };
     let around = place.root.as_ref().unwrap_or(&place.parent);
     let block = around.room().map_err(io_error("look at", place.shown()))?.block_bytes;
     let sources = Sources::find(place, &plan, &manifest, &inspection.listing, block)?;
@@ -161,7 +174,7 @@ fn plan(
     let found = &inspection.found;
     let preflight =
         Preflight { place, plan: &plan, manifest: &manifest, found, sources: &sources, offer };
-    let checked = preflight.check();
+    let checked = refusal.map_or_else(|| preflight.check(), Err);
     let (missing_parents, refusal) = match missing.and_then(|missing| checked.map(|()| missing)) {
         Ok(missing) => (missing, None),
         Err(error) => (Vec::new(), Some(error)),

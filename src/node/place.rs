@@ -6,7 +6,9 @@ use super::error::{Error, io_error};
 use crate::model::codec::{Reader, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::path::STATE_DIRECTORY;
+use crate::model::plan::CommitStyle;
 use crate::model::untrusted::Untrusted;
+use crate::os::confine::{Use, confine};
 use crate::os::dir::{Dir, Rename};
 use crate::os::lock::{self, Attempt, Lock};
 use crate::os::root::{self, Missing, Root};
@@ -23,6 +25,8 @@ pub struct Allowed {
     pub home: PathBuf,
     /// The only directories allowed, with what is below them; any if empty.
     pub restrict: Vec<PathBuf>,
+    /// Have the kernel hold this process to the one target it works on.
+    pub confines: bool,
 }
 
 /// An open target.
@@ -38,6 +42,8 @@ pub struct Place {
     pub real_path: PathBuf,
     /// The state directory; none where a plan met a node that has no state.
     pub state: Option<State>,
+    /// This process serves this target and nothing else, so that the kernel may hold it to that.
+    pub confines: bool,
 }
 
 /// The state directory of a target, under its lease.
@@ -72,6 +78,7 @@ impl Place {
             root: root.dir,
             real_path: root.real_path,
             state: None,
+            confines: allowed.confines,
         };
         place.state = place.open_state(open, allowed)?;
         Ok(place)
@@ -166,6 +173,19 @@ impl Place {
         durable::private_dir(&all, digest.as_bytes()).map(Some).map_err(io_error("open", &digest))
     }
 
+    /// Has the kernel hold this process to the target and its state from here on, if that is asked for and this kernel can
+    /// (rule S30). A root that is to be made, or exchanged, is a name in the directory around it.
+    pub fn confine(&self, commit: CommitStyle) {
+        if !self.confines {
+            return;
+        }
+        let own = self.root.iter().chain(self.state.iter().map(|state| &state.dir));
+        let is_renamed = self.root.is_none() || commit == CommitStyle::Swap;
+        let around = is_renamed.then_some((&self.parent, Use::Directories));
+        // Without it the resolver of `os::dir` stands alone, as on kernels that have no such thing.
+        let _is_confined = confine(own.map(|dir| (dir, Use::Everything)).chain(around));
+    }
+
     /// The real path, escaped.
     pub fn shown(&self) -> String {
         Untrusted::new(self.real_path.as_os_str().as_encoded_bytes()).to_string()
@@ -238,7 +258,11 @@ fn refuse_overlap(source: &SourcePlace, root: &Root) -> Result<(), Error> {
     })
 }
 
-fn is_mount_point(root: &Dir, parent: &Dir) -> Result<bool, Error> {
+/// True if `root`, which `parent` holds, is where another file system, or another part of one, is mounted.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn is_mount_point(root: &Dir, parent: &Dir) -> Result<bool, Error> {
     let look = |dir: &Dir| dir.stat_self().map_err(io_error("look at", "the target"));
     let (inside, outside) = (look(root)?, look(parent)?);
     Ok(inside.is_mount_root || inside.id.device != outside.id.device)

@@ -7,29 +7,92 @@
 //! | COMMITTING | old, new, or between | carries the steps out again: new |
 
 use super::error::{Error, io_error};
-use super::journal::{Journal, Phase, Record};
-use super::place::Place;
+use super::journal::{Flight, Journal, Phase, Record};
+use super::place::{Allowed, Place};
 use super::steps::{self, Steps};
 use super::{commit, kept};
 use crate::model::digest::Digest;
 use crate::model::manifest::Manifest;
-use crate::os::durable;
 use crate::os::meta::KeepXattrs;
-use crate::wire::message::{FailedClass, Txid};
+use crate::os::{clock, durable, host};
+use crate::wire::message::{FailedClass, Open, SourcePlace, Txid};
+
+/// What was in flight at a target, and what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Recovered {
+    /// Nothing was.
+    Rested,
+    /// It was not prepared: it is dropped.
+    Dropped,
+    /// It is prepared; the hub's decision is waited for.
+    Waits(Txid),
+    /// It was decided: the release is live.
+    Completed(Digest),
+}
 
 /// Ends whatever can be ended without being told: a stage is dropped, a commit is carried out.
 ///
 /// # Errors
 /// [`Error::State`] for a damaged journal or list of steps; [`Error::Io`]; nothing further may be changed then.
-pub fn recover(place: &mut Place, journal: &mut Journal) -> Result<(), Error> {
+pub fn recover(place: &mut Place, journal: &mut Journal) -> Result<Recovered, Error> {
     let in_flight = journal.standing().flight.clone();
-    if let Some(flight) = &in_flight {
-        match flight.phase {
-            Phase::Begun => abort(place, journal, flight.txid)?,
-            Phase::Prepared(_) => {}
-            Phase::Committing(digest) => finish(place, journal, flight.txid, digest)?,
+    let recovered = match in_flight {
+        None => Recovered::Rested,
+        Some(Flight { txid, phase: Phase::Begun, .. }) => {
+            abort(place, journal, txid)?;
+            Recovered::Dropped
         }
+        Some(Flight { txid, phase: Phase::Prepared(_), .. }) => Recovered::Waits(txid),
+        Some(Flight { txid, phase: Phase::Committing(digest), release }) => {
+            finish(place, journal, txid, digest)?;
+            Recovered::Completed(release)
+        }
+    };
+    drop_leftovers(place, journal)?;
+    Ok(recovered)
+}
+
+/// Recovers the target at `directory` without a hub, as a node does when it boots.
+///
+/// # Errors
+/// As [`recover`]; [`Error::Busy`] if a hub is at work there, which has seen to it.
+pub fn recover_at(
+    directory: &[u8],
+    state_dir: Option<String>,
+    allowed: &Allowed,
+) -> Result<Recovered, Error> {
+    let open = Open {
+        run: Txid(host::random_id().map_err(io_error("make", "an id"))?),
+        cluster: String::new(),
+        holder: format!("agent --recover, process {}", host::process_id()),
+        directory: directory.to_vec(),
+        state_dir,
+        make_path: false,
+        clock: clock::wall(),
+        // Where there is no state, none is made.
+        read_only: true,
+        source: SourcePlace::default(),
+    };
+    let mut place = Place::open(&open, allowed)?;
+    let Some(state) = &place.state else { return Ok(Recovered::Rested) };
+    let mut journal = Journal::open(&state.dir)?;
+    recover(&mut place, &mut journal)
+}
+
+/// Ends a prepared transaction as its hub has decided, and leaves nothing of it in the stage.
+///
+/// # Errors
+/// As [`commit`] and [`abort`].
+pub fn settle(
+    place: &mut Place,
+    journal: &mut Journal,
+    txid: Txid,
+    decided: bool,
+) -> Result<(), Error> {
+    if !decided {
+        return abort(place, journal, txid);
     }
+    commit(place, journal, txid, None)?;
     drop_leftovers(place, journal)
 }
 

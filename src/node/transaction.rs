@@ -11,8 +11,9 @@ use super::pieces::Patcher;
 use super::place::{Place, State};
 use super::stage::{self, Input};
 use super::steps::{self, Steps};
-use super::{after, commit, prepare, recover};
+use super::{after, commit, kept, prepare, recover};
 use crate::model::digest::Digest;
+use crate::model::path::TreePath;
 use crate::os::dir::Dir;
 use crate::os::durable::{self, Behind};
 use crate::wire::message::{FailedClass, Stage, ToAgent, ToHub, Txid};
@@ -51,17 +52,21 @@ impl Transaction<'_> {
         }
         let release = offered.manifest.id();
         self.journal.note(&Record::Begin { txid, fence: self.stage.fence, release })?;
-        if let Err(error) = self.prepare(&mut offered) {
-            return match recover::abort(self.place, self.journal, txid) {
-                Ok(()) => Err(error),
-                Err(worse) => Err(worse),
-            };
-        }
+        let still_live = match self.prepare(&mut offered) {
+            Ok(still_live) => still_live,
+            Err(error) => {
+                return match recover::abort(self.place, self.journal, txid) {
+                    Ok(()) => Err(error),
+                    Err(worse) => Err(worse),
+                };
+            }
+        };
         self.hub.send(&ToHub::Prepared)?;
-        self.await_decision(txid, &offered)
+        self.await_decision(txid, &offered, &still_live)
     }
 
-    fn prepare(&mut self, offered: &mut Offered) -> Result<(), Error> {
+    /// Durably prepared on success; gives where the commit will have put, below `kept/`, what is live all the same.
+    fn prepare(&mut self, offered: &mut Offered) -> Result<Vec<TreePath>, Error> {
         let txid = self.stage.txid;
         let state = self.place.state()?;
         let stage_dir = state.stage_of(txid)?;
@@ -95,9 +100,13 @@ impl Transaction<'_> {
             &offered.inspection,
             (&staged, &offered.options, offered.missing_parents.clone()),
         );
-        let list =
-            KeptList::new(standing.release, standing.commits, kept, &offered.inspection.found);
+        let before = (standing.release, standing.commits);
+        let found = &offered.inspection.found;
+        let (list, still_live) = KeptList::new(before, kept, found, &offered.manifest);
         list.write(&kept_dir)?;
+        let area = txid.to_string();
+        let place_of = |path: &TreePath| list.location(area.as_bytes(), path);
+        let still_live = still_live.iter().filter_map(place_of).collect();
         let digest = write_steps(&stage_dir, &steps)?;
         let name = offered.manifest.id().to_string();
         durable::replace_lazily(&state.manifests, name.as_bytes(), offered.manifest.as_bytes())
@@ -106,10 +115,16 @@ impl Transaction<'_> {
         behind.finish().map_err(io_error("write", "the stage"))?;
         // One barrier for all of it: files, their directories, the lists, the journal.
         // CRASH: what of it is on the disk before it returns is not told, so that the hub has decided nothing.
-        stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))
+        stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))?;
+        Ok(still_live)
     }
 
-    fn await_decision(&mut self, txid: Txid, offered: &Offered) -> Result<(), Error> {
+    fn await_decision(
+        &mut self,
+        txid: Txid,
+        offered: &Offered,
+        still_live: &[TreePath],
+    ) -> Result<(), Error> {
         match self.hub.receive()?.message {
             ToAgent::Commit { txid: decided } if decided == txid => {
                 let keep = Some(recover::keep_xattrs(&offered.manifest));
@@ -117,7 +132,9 @@ impl Transaction<'_> {
                 let amended = after::check(self.place, offered)?;
                 self.hub.send(&ToHub::Committed { window_us })?;
                 after::remember(self.place, offered, &amended);
-                recover::tidy(self.place, self.journal, self.stage.keep_releases)
+                recover::tidy(self.place, self.journal, self.stage.keep_releases)?;
+                kept::drop_files(self.place.state()?, still_live);
+                Ok(())
             }
             ToAgent::Abort => {
                 recover::abort(self.place, self.journal, txid)?;

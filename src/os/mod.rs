@@ -13,6 +13,7 @@ pub mod clock;
 pub mod stat;
 pub mod dir;
 pub mod root;
+pub mod confine;
 pub mod meta;
 pub mod file;
 pub mod durable;

@@ -35,6 +35,7 @@ fn fault_054_a_file_that_somebody_takes_away_does_not_hold_a_commit_up_for_ever(
         root: root.dir,
         real_path: root.real_path,
         state: None,
+        confines: false,
     };
     let (from, to) = (path("taken-away"), path("moved"));
     let list = vec![

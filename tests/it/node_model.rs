@@ -173,6 +173,9 @@ fn check(seed: u64) {
     if hard_links {
         cluster.options.push("--hard-links".into());
     }
+    if seed % 2 == 1 {
+        cluster.options.push("--commit=swap".into());
+    }
     let (a, b) = (cluster.path().join("a"), cluster.path().join("b"));
     fs::create_dir(&a).expect("a");
     fs::write(a.join("always"), "x").expect("written");

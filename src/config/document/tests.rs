@@ -55,6 +55,7 @@ fn every_key_is_taken() {
         [storage]
         approach = "copy"
         state_dir = "/var/lib/depsync"
+        commit = "swap"
         [run]
         timeout = 30
         connect_timeout = "5s"

@@ -7,7 +7,7 @@ use serde::de::Error as _;
 use serde::{Deserialize, Deserializer};
 
 use crate::config::values;
-use crate::hub::options::{MaxDelete, Require};
+use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::link::AgentProgram;
 use crate::model::manifest::OwnerPolicy;
 use crate::model::path::TreePath;
@@ -120,6 +120,12 @@ pub(super) fn owner<'de, D: Deserializer<'de>>(d: D) -> Result<Option<OwnerPolic
 
 pub(super) fn require<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Require>, D::Error> {
     scalar(d, values::require)
+}
+
+pub(super) fn commit_style<'de, D: Deserializer<'de>>(
+    d: D,
+) -> Result<Option<CommitStyle>, D::Error> {
+    scalar(d, values::commit_style)
 }
 
 pub(super) fn parallel<'de, D: Deserializer<'de>>(d: D) -> Result<Option<usize>, D::Error> {

@@ -66,6 +66,16 @@ impl MaxDelete {
     }
 }
 
+/// How a staged release becomes live.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CommitStyle {
+    /// What changes enters the live tree, name by name: a mix shows for the length of that burst.
+    #[default]
+    InPlace,
+    /// The whole tree is staged, and exchanged with the live one by one rename: no mix ever shows.
+    Swap,
+}
+
 /// What happens to one path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ChangeKind {

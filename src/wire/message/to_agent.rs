@@ -5,7 +5,7 @@ use crate::model::codec::{Reader, Result, Writer};
 use crate::model::entry::Timestamp;
 use crate::model::limits;
 use crate::model::manifest::ReleaseId;
-use crate::model::plan::MaxDelete;
+use crate::model::plan::{CommitStyle, MaxDelete};
 
 /// What the hub says.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -108,6 +108,8 @@ pub struct Offer {
     pub reread: bool,
     /// Share of the file system that must stay free, in percent.
     pub min_free_percent: u8,
+    /// How it becomes live.
+    pub commit: CommitStyle,
 }
 
 /// Part of a manifest, or of a delta to one.
@@ -276,6 +278,7 @@ impl Offer {
         w.bool(self.list_changes);
         w.bool(self.reread);
         w.u8(self.min_free_percent);
+        w.bool(self.commit == CommitStyle::Swap);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self> {
@@ -291,6 +294,7 @@ impl Offer {
             list_changes: r.bool()?,
             reread: r.bool()?,
             min_free_percent: r.u8()?,
+            commit: if r.bool()? { CommitStyle::Swap } else { CommitStyle::InPlace },
         })
     }
 }
