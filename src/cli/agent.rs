@@ -33,7 +33,7 @@ pub(super) fn serve(options: &AgentArgs) -> u8 {
     if !options.recover.is_empty() {
         return recover_all(options, &allowed);
     }
-    let options = AgentOptions { allowed };
+    let options = AgentOptions { allowed, ..AgentOptions::default() };
     file::widen_pipe(stdin());
     // What went wrong was told to the hub, which is who can tell a person.
     match agent::serve(stdin(), stdout(), &options) {

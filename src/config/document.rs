@@ -183,8 +183,15 @@ pub fn read_file(path: &Path) -> Result<Settings, Error> {
         operator_file::read_operator_file(path, NODES_FILE_BYTES_MAX).map_err(|source| {
             Error::File { what: "the configuration", path: path.to_owned(), source }
         })?;
-    Reader { path, text: &String::from_utf8_lossy(&bytes) }
-        .read(std::str::from_utf8(&bytes).is_ok())
+    read_bytes(path, &bytes)
+}
+
+/// Takes `bytes` as what the configuration file at `path` holds.
+///
+/// # Errors
+/// [`Error::Document`] for the first place that is not taken.
+pub fn read_bytes(path: &Path, bytes: &[u8]) -> Result<Settings, Error> {
+    Reader { path, text: &String::from_utf8_lossy(bytes) }.read(std::str::from_utf8(bytes).is_ok())
 }
 
 /// A configuration being read.

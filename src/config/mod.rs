@@ -22,7 +22,7 @@ use crate::model::target;
 use crate::model::untrusted::Untrusted;
 use crate::os::operator_file;
 
-pub use document::{KEYS, read_file};
+pub use document::{KEYS, read_bytes, read_file};
 pub use nodes::{ListedNode, Nodes};
 pub use resolve::{Resolved, resolve};
 pub use settings::Settings;

@@ -1,16 +1,15 @@
 //! Contacts that are made while the source is still being read: a login takes longer than a look at an unchanged source.
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
 use super::channel::Channel;
 use super::options::RunOptions;
+use super::reach::Reach;
 use crate::link::{self, Link};
 use crate::model::target::Target;
-use crate::node::agent::{self, AgentOptions};
-use crate::node::place::Allowed;
 
 /// An agent that answers and was told nothing yet. Each side hears that the other is alive. Dropped, it is cut off.
 #[derive(Debug)]
@@ -23,22 +22,13 @@ impl Contact {
     /// Brings the agent of `target` to answer.
     ///
     /// # Errors
-    /// As [`link::open_ssh`].
-    pub(super) async fn make(target: &Target, options: &RunOptions) -> Result<Self, link::Error> {
-        let link = match target {
-            Target::Local(_) => {
-                let serve = |input, output| {
-                    let options = AgentOptions {
-                        allowed: Allowed { home: "/".into(), ..Allowed::default() },
-                    };
-                    // Whatever went wrong there was told to the hub.
-                    drop(agent::serve(input, output, &options));
-                };
-                link::open_local(serve, options.link.connect_timeout).await
-            }
-            Target::Ssh(target) => link::open_ssh(target, &options.link).await,
-        };
-        let Link { reader, writer, session } = link?;
+    /// As [`Reach::open`].
+    pub(super) async fn make(
+        reach: &dyn Reach,
+        target: &Target,
+        options: &RunOptions,
+    ) -> Result<Self, link::Error> {
+        let Link { reader, writer, session } = reach.open(target, &options.link).await?;
         let channel = Channel::new(reader, writer, options.timeout);
         Ok(Self { channel, session })
     }
@@ -53,11 +43,12 @@ pub(super) struct Early(Mutex<Vec<Making>>);
 
 impl Early {
     /// Begins to make contact with as many nodes as are worked on at once, the first ones.
-    pub(super) fn begin(&self, runtime: &Handle, options: &RunOptions) {
+    pub(super) fn begin(&self, runtime: &Handle, reach: &Arc<dyn Reach>, options: &RunOptions) {
         let making = options.targets.iter().take(options.parallel).map(|target| {
-            let (target, options) = (target.clone(), options.clone());
+            let (reach, target, options) = (Arc::clone(reach), target.clone(), options.clone());
             let mut making = Making::new();
-            making.spawn_on(async move { Contact::make(&target, &options).await }, runtime);
+            let made = async move { Contact::make(&*reach, &target, &options).await };
+            making.spawn_on(made, runtime);
             making
         });
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = making.collect();

@@ -44,11 +44,28 @@ pub(super) fn refused(message: ToHub) -> Ended {
             FailedClass::Fail => Ended::Failed(failed.into()),
             _ => Ended::Refused(failed.into()),
         },
-        other => {
-            let text = format!("{other:?}");
-            let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
-            let message = format!("the agent broke the protocol: {name} came out of its order");
-            Ended::Failed(Failure::said(Verdict::Integrity, "protocol", message, None))
-        }
+        other => broken(&format!("{} came out of its order", name(&other))),
+    }
+}
+
+/// The end of a session with an agent that does what none does.
+pub(super) fn broken(what: &str) -> Ended {
+    let message = format!("the agent broke the protocol: {what}");
+    Ended::Failed(Failure::said(Verdict::Integrity, "protocol", message, None))
+}
+
+/// A message may hold megabytes: it is named, never shown.
+fn name(message: &ToHub) -> &'static str {
+    match message {
+        ToHub::Opened(_) => "Opened",
+        ToHub::Settled { .. } => "Settled",
+        ToHub::Lacks { .. } => "Lacks",
+        ToHub::Changes(_) => "Changes",
+        ToHub::Planned(_) => "Planned",
+        ToHub::Prepared => "Prepared",
+        ToHub::Committed { .. } => "Committed",
+        ToHub::Aborted => "Aborted",
+        ToHub::Alive => "Alive",
+        ToHub::Failed(_) => "Failed",
     }
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::channel::Sender;
 use super::encoder::History;
-use super::ended::Ended;
+use super::ended::{Ended, broken};
 use super::fleet::Shared;
 use super::outcome::{Event, Failure};
 use crate::model::manifest::ReleaseId;
@@ -39,7 +39,15 @@ pub(super) async fn chunks(
 ) -> Result<(), Ended> {
     let manifest = shared.manifest().map_err(|error| Ended::Failed(Failure::from(&error)))?;
     let batches = || Batches::new(&manifest, &planned.wanted);
-    let bytes = batches().map(|batch| batch.raw_bytes as u64).sum();
+    let (mut bytes, mut found) = (0u64, 0u64);
+    for batch in batches() {
+        bytes = bytes.saturating_add(batch.raw_bytes as u64);
+        found = found.saturating_add(batch.sites.len() as u64);
+    }
+    let wanted = planned.wanted.ranges().iter().map(|range| range.end - range.start);
+    if wanted.fold(0, u64::saturating_add) != found {
+        return Err(broken("it wants chunks that the release does not have"));
+    }
     shared.monitor.event(Event::Lacks { node, bytes });
     let known = shared.encoder.known(planned.near.clone());
     let mut history = History::default();

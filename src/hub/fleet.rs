@@ -11,17 +11,19 @@ use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, watch};
 use tokio::task::{JoinHandle, JoinSet};
+use tokio::time::Instant;
 
+use super::census::Census;
 use super::early::Early;
 use super::encoder::{self, Encoder, ManifestParts};
 use super::options::{Mode, Require, RunOptions};
 use super::outcome::{Failure, Monitor, NodeOutcome, NodeState, Verdict};
+use super::reach::Reach;
 use super::session::{Left, Session};
 use super::state::{self, Decision, Standing, State};
 use super::stop::{Stop, Urgency};
 use super::throttle::Throttle;
 use crate::model::manifest::{Manifest, ReleaseId};
-use crate::os::clock::{self, Deadline};
 use crate::source::Release;
 use crate::wire::message::{SourcePlace, Txid};
 
@@ -34,17 +36,19 @@ pub(super) struct Shared {
     pub(super) encoder: Arc<Encoder>,
     pub(super) state: State,
     pub(super) decisions: Vec<Decision>,
-    /// Names this run in leases.
+    /// Names this run in leases, and its transaction in journals.
     pub(super) run: Txid,
     /// Runs of this cluster that are over; an agent of theirs that still holds a lease is about to notice.
     pub(super) runs_before: Vec<Txid>,
-    /// Names its transaction in journals.
-    pub(super) txid: Txid,
+    /// A release was decided since this state began.
+    pub(super) knows_a_release: bool,
+    pub(super) census: Census,
     /// What the next run is to find if this one decides on its release; its fence is this run's.
     pub(super) decided: Standing,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) throttle: Throttle,
     pub(super) slots: Arc<Semaphore>,
+    pub(super) reach: Arc<dyn Reach>,
     pub(super) early: Arc<Early>,
     pub(super) parts: tokio::sync::Mutex<HashMap<Option<ReleaseId>, Arc<ManifestParts>>>,
 }
@@ -123,7 +127,7 @@ impl Shared {
 }
 
 /// Brings every node to the release, or none of them further than the stage.
-pub(super) async fn run(shared: &Arc<Shared>, stop: &Stop, deadline: Deadline) -> FleetOutcome {
+pub(super) async fn run(shared: &Arc<Shared>, stop: &Stop, deadline: Instant) -> FleetOutcome {
     let targets = &shared.options.targets;
     let (reports_of, reports) = mpsc::unbounded_channel();
     let (orders, orders_of) = watch::channel(Order::Wait);
@@ -148,7 +152,7 @@ pub(super) async fn run(shared: &Arc<Shared>, stop: &Stop, deadline: Deadline) -
         remembering: None,
     };
     fleet.watch(stop, deadline).await;
-    let started = clock::now();
+    let started = Instant::now();
     let is_committing = *fleet.orders.borrow() == Order::Commit;
     let left = fleet.collect(&mut sessions, stop, deadline).await;
     let commit_window = is_committing.then(|| started.elapsed());
@@ -176,7 +180,7 @@ struct Fleet<'a> {
 
 impl Fleet<'_> {
     /// Follows the sessions until everything is decided.
-    async fn watch(&mut self, stop: &Stop, deadline: Deadline) {
+    async fn watch(&mut self, stop: &Stop, deadline: Instant) {
         let mut wishes = stop.subscribe();
         while self.stands.contains(&Stand::Working) && self.stopped.is_none() {
             tokio::select! {
@@ -188,12 +192,10 @@ impl Fleet<'_> {
                     let by_terminal = wish.is_ok_and(|request| request.by_terminal);
                     self.stopped = Some(interrupted(by_terminal));
                 }
-                () = tokio::time::sleep(deadline.left().min(FAR)) => {
-                    if deadline.is_over() {
-                        let message = "the run's deadline has passed before every node was prepared";
-                        let hint = Some("--deadline bounds the whole run");
-                        self.stopped = Some(Failure::said(Verdict::Fail, "deadline", message, hint));
-                    }
+                () = tokio::time::sleep_until(deadline) => {
+                    let message = "the run's deadline has passed before every node was prepared";
+                    let hint = Some("--deadline bounds the whole run");
+                    self.stopped = Some(Failure::said(Verdict::Fail, "deadline", message, hint));
                 }
             }
         }
@@ -264,7 +266,7 @@ impl Fleet<'_> {
             .map(|(target, _)| target.to_string())
             .collect();
         let decision =
-            Decision { txid: self.shared.txid, release: self.shared.release.id(), pending };
+            Decision { txid: self.shared.run, release: self.shared.release.id(), pending };
         let shared = Arc::clone(self.shared);
         let saved =
             tokio::task::spawn_blocking(move || shared.state.save_decision(&decision)).await;
@@ -299,7 +301,7 @@ impl Fleet<'_> {
         &mut self,
         sessions: &mut JoinSet<Left>,
         stop: &Stop,
-        deadline: Deadline,
+        deadline: Instant,
     ) -> Vec<Left> {
         let mut wishes = stop.subscribe();
         let mut left = Vec::new();
@@ -321,14 +323,12 @@ impl Fleet<'_> {
                     }
                     return left;
                 }
-                () = tokio::time::sleep(deadline.left().min(FAR)), if is_committing => {
-                    if deadline.is_over() {
-                        sessions.abort_all();
-                        while let Some(ended) = sessions.join_next().await {
-                            left.extend(ended.ok());
-                        }
-                        return left;
+                () = tokio::time::sleep_until(deadline), if is_committing => {
+                    sessions.abort_all();
+                    while let Some(ended) = sessions.join_next().await {
+                        left.extend(ended.ok());
                     }
+                    return left;
                 }
             }
         }
@@ -370,6 +370,11 @@ impl Fleet<'_> {
             }
         }
         let mut stopped = self.stopped;
+        let is_done = nodes.iter().all(|node| node.state.is_at_release());
+        if is_done && commit_window.is_some() {
+            // A wish that came when there was nothing left to stop; every node has the release, and says so.
+            stopped = stopped.filter(|why| !matches!(why.verdict, Verdict::Interrupted { .. }));
+        }
         if let Err(failure) =
             close_decisions(self.shared, commit_window.is_some(), &settled, &committed)
         {
@@ -378,9 +383,6 @@ impl Fleet<'_> {
         FleetOutcome { nodes, stopped, commit_window, fence }
     }
 }
-
-/// Longer than any run; `sleep` does not take more than some.
-const FAR: std::time::Duration = std::time::Duration::from_hours(30 * 24);
 
 fn interrupted(by_terminal: bool) -> Failure {
     let verdict = Verdict::Interrupted { by_terminal };
@@ -415,7 +417,7 @@ fn close_decisions(
     if is_decided {
         let targets = shared.options.targets.iter().map(ToString::to_string);
         let own =
-            shared.state.decisions().ok().into_iter().flatten().find(|one| one.txid == shared.txid);
+            shared.state.decisions().ok().into_iter().flatten().find(|one| one.txid == shared.run);
         if let Some(own) = own {
             let done: BTreeSet<String> =
                 targets.filter(|target| committed.contains(target)).collect();

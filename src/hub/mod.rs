@@ -11,11 +11,13 @@ pub mod options;
 pub mod stop;
 pub mod state;
 pub mod channel;
+pub mod reach;
 mod packer;
 pub mod encoder;
 mod failure;
 mod early;
 mod ended;
+mod census;
 mod throttle;
 mod feed;
 mod session;
@@ -27,10 +29,11 @@ use std::sync::{Arc, mpsc};
 use std::thread;
 use std::time::Duration;
 
-use tokio::runtime::Runtime;
+use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
-use crate::os::clock::{self, Deadline};
+use crate::os::clock::Deadline;
 use crate::os::host;
 use crate::os::process;
 use crate::os::root::{self, Missing};
@@ -38,17 +41,21 @@ use crate::scan::Progress;
 use crate::scan::index::Index;
 use crate::source::{self, Source};
 use crate::wire::message::{SourcePlace, Txid};
+use census::Census;
 use early::Early;
 use encoder::Encoder;
 use fleet::{FleetOutcome, Shared};
 use options::{Mode, RunOptions};
 use outcome::{Event, Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
+use reach::{Direct, Reach};
 use state::{Standing, State};
 use stop::{Stop, Urgency};
 use throttle::Throttle;
 
 /// How often a run looks whether it should stop while it reads the source.
 const GLANCE: Duration = Duration::from_millis(100);
+/// Longer than any run, and within the range of every clock.
+const FAR: Duration = Duration::from_hours(30 * 24);
 
 /// Carries out one run to its end.
 ///
@@ -57,17 +64,42 @@ const GLANCE: Duration = Duration::from_millis(100);
 /// answer meanwhile, and are let go if a guard stops the run; no live tree changes before the decision is durable;
 /// [`Verdict::Done`] means that every listed node is verified at the release.
 pub fn run(options: &RunOptions, monitor: &Arc<dyn Monitor>, stop: &Stop) -> RunOutcome {
-    let started = clock::now();
-    let mut outcome = RunOutcome {
-        verdict: Verdict::Fail,
-        release: None,
-        nodes: Vec::new(),
-        notes: Vec::new(),
-        failure: None,
-        duration: Duration::ZERO,
-        commit_window: None,
+    match new_runtime() {
+        Ok(runtime) => {
+            let reach: Arc<dyn Reach> = Arc::new(Direct);
+            let outcome = runtime.block_on(run_over(&reach, options, monitor, stop));
+            // A thread stuck in a dead mount must not hold the program.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => {
+            let hint = "raise the limit of open files (ulimit -n) to 64 and 8 for each node";
+            let failure = Failure::of(Verdict::Fail, "threads", &error, Some(hint.into()));
+            RunOutcome { verdict: failure.verdict, failure: Some(failure), ..RunOutcome::nothing() }
+        }
+    }
+}
+
+/// As [`run`], on the caller's runtime, whose thread it holds while it reads the source; nodes are reached by `reach`.
+///
+/// CRASH: dropped half-way, it leaves on every disk what a hub that was killed there leaves.
+pub async fn run_over(
+    reach: &Arc<dyn Reach>,
+    options: &RunOptions,
+    monitor: &Arc<dyn Monitor>,
+    stop: &Stop,
+) -> RunOutcome {
+    let started = Instant::now();
+    let mut outcome = RunOutcome::nothing();
+    let early = Arc::default();
+    let deadline = Deadline::after(options.deadline);
+    let run = Run { options, monitor, stop, deadline, reach, early: &early };
+    let fleet = match take_lock(options, stop) {
+        Ok(state) => run.carry_out(state, &mut outcome).await,
+        Err(failure) => Err(failure),
     };
-    match prepare_and_run(options, monitor, stop, &mut outcome) {
+    early.close().await;
+    match fleet {
         Ok(fleet) => {
             outcome.verdict = verdict::of(options.mode, &fleet.nodes, fleet.stopped.as_ref());
             outcome.nodes = fleet.nodes;
@@ -83,27 +115,6 @@ pub fn run(options: &RunOptions, monitor: &Arc<dyn Monitor>, stop: &Stop) -> Run
     outcome
 }
 
-fn prepare_and_run(
-    options: &RunOptions,
-    monitor: &Arc<dyn Monitor>,
-    stop: &Stop,
-    outcome: &mut RunOutcome,
-) -> Result<FleetOutcome, Failure> {
-    let deadline = Deadline::after(options.deadline);
-    let state = take_lock(options, stop)?;
-    let runtime = new_runtime().map_err(|error| {
-        let hint = "raise the limit of open files (ulimit -n) to 64 and 8 for each node";
-        Failure::of(Verdict::Fail, "threads", &error, Some(hint.into()))
-    })?;
-    let early = Arc::default();
-    let run = Run { options, monitor, stop, deadline, runtime: &runtime, early: &early };
-    let fleet = run.carry_out(state, outcome);
-    runtime.block_on(early.close());
-    // A thread stuck in a dead mount must not hold the program.
-    runtime.shutdown_background();
-    fleet
-}
-
 fn new_runtime() -> std::io::Result<Runtime> {
     // Six are opened; tokio panics if it does not get those for signals.
     process::require_spare_files(8)?;
@@ -116,12 +127,16 @@ struct Run<'a> {
     monitor: &'a Arc<dyn Monitor>,
     stop: &'a Stop,
     deadline: Deadline,
-    runtime: &'a Runtime,
+    reach: &'a Arc<dyn Reach>,
     early: &'a Arc<Early>,
 }
 
 impl Run<'_> {
-    fn carry_out(&self, state: State, outcome: &mut RunOutcome) -> Result<FleetOutcome, Failure> {
+    async fn carry_out(
+        &self,
+        state: State,
+        outcome: &mut RunOutcome,
+    ) -> Result<FleetOutcome, Failure> {
         let options = self.options;
         let mut standing = state.standing().map_err(|error| Failure::from(&error))?;
         let read = self.read_source(&state)?;
@@ -144,8 +159,10 @@ impl Run<'_> {
             was_mount_root: is_mount,
             fence: standing.fence.saturating_add(1),
         };
-        let shared = self.share(state, decided, read)?;
-        let fleet = self.runtime.block_on(fleet::run(&shared, self.stop, self.deadline));
+        let knows_a_release = standing.release.is_some();
+        let shared = self.share(state, (decided, knows_a_release), read)?;
+        let deadline = Instant::now() + self.deadline.left().min(FAR);
+        let mut fleet = fleet::run(&shared, self.stop, deadline).await;
         if options.mode == Mode::Push {
             let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
             let fence = standing.fence.max(fleet.fence);
@@ -153,7 +170,10 @@ impl Run<'_> {
                 standing = shared.decided.clone();
             }
             standing.fence = fence;
-            shared.remember(&standing).map_err(|error| Failure::from(&error))?;
+            // What became of the nodes is told whether or not the hub can note it.
+            if let Err(error) = shared.remember(&standing) {
+                fleet.stopped.get_or_insert(Failure::from(&error));
+            }
         }
         Ok(fleet)
     }
@@ -180,7 +200,7 @@ impl Run<'_> {
         reader.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
         let wait = Wait { run: self, flag: &flag, progress: &progress };
         let identity = wait.receive(&opened)?.map_err(|error| Failure::from(&error))?;
-        self.early.begin(self.runtime.handle(), self.options);
+        self.early.begin(&Handle::current(), self.reach, self.options);
         let known = if self.options.force {
             Index::empty()
         } else {
@@ -190,14 +210,18 @@ impl Run<'_> {
         wait.receive(&read)?.map_err(|error| Failure::from(&error))
     }
 
-    fn share(&self, state: State, decided: Standing, read: Source) -> Result<Arc<Shared>, Failure> {
+    fn share(
+        &self,
+        state: State,
+        (decided, knows_a_release): (Standing, bool),
+        read: Source,
+    ) -> Result<Arc<Shared>, Failure> {
         let options = self.options;
         let failed = |error: std::io::Error| Failure::of(Verdict::Fail, "hub", &error, None);
-        let id = || host::random_id().map(Txid).map_err(failed);
         let real =
             root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
         let name = options.state_dir.file_name().unwrap_or_default();
-        let run = id()?;
+        let run = host::random_id().map(Txid).map_err(failed)?;
         Ok(Arc::new(Shared {
             cluster: name.to_string_lossy().into_owned(),
             source_place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
@@ -207,11 +231,13 @@ impl Run<'_> {
             runs_before: state.begin(run).map_err(|error| Failure::from(&error))?,
             state,
             run,
-            txid: id()?,
             decided,
+            knows_a_release,
+            census: Census::of(options.targets.len()),
             monitor: Arc::clone(self.monitor),
             throttle: Throttle::new(options.bytes_per_second_max),
             slots: Arc::new(Semaphore::new(options.parallel.max(1))),
+            reach: Arc::clone(self.reach),
             early: Arc::clone(self.early),
             parts: tokio::sync::Mutex::default(),
             options: options.clone(),
@@ -298,6 +324,21 @@ fn guard_source_change(
     };
     let hint = "is the source mounted? if the move is meant, give --accept-source-change";
     Err(Failure::said(Verdict::Guard, "source-changed", message, Some(hint)))
+}
+
+impl RunOutcome {
+    /// The outcome of a run of which nothing is known yet.
+    fn nothing() -> Self {
+        Self {
+            verdict: Verdict::Fail,
+            release: None,
+            nodes: Vec::new(),
+            notes: Vec::new(),
+            failure: None,
+            duration: Duration::ZERO,
+            commit_window: None,
+        }
+    }
 }
 
 impl NodeOutcome {

@@ -8,12 +8,13 @@ use tokio::time::Instant;
 
 use super::channel::{self, Channel};
 use super::early::Contact;
-use super::ended::{Ended, Holder, refused};
+use super::ended::{Ended, Holder, broken, refused};
 use super::feed;
 use super::fleet::{Order, Report, Shared};
 use super::options::Mode;
 use super::outcome::{Change, Counts, Event, Failure, NodeOutcome, NodeState, Phase, Verdict};
 use crate::model::codec::Writer;
+use crate::model::limits::{ENTRIES_MAX, FENCE_AHEAD_OF_HUB_MAX, MANIFEST_BYTES_MAX};
 use crate::model::target::Target;
 use crate::os::{clock, host};
 use crate::wire::message::{FailedClass, Offer, Open, Opened, Planned, Stage, ToAgent, ToHub};
@@ -99,6 +100,7 @@ impl Session {
             self.outcome.state = state;
             self.outcome.failure = Some(failure);
         }
+        self.shared.census.has_ended(self.node);
         self.outcome.duration = self.started.elapsed();
         let state = self.outcome.state;
         self.event(Event::Finished { node: self.node, state });
@@ -131,15 +133,14 @@ impl Session {
             }
         };
         self.started = Instant::now();
-        let give_up = clock::Deadline::after(self.shared.options.lock_timeout);
-        let give_way = clock::Deadline::after(GIVE_WAY);
-        let notices = clock::Deadline::after(NOTICES);
+        let lock_timeout = self.shared.options.lock_timeout;
+        let since = Instant::now();
         loop {
             match self.contact().await {
                 Err(Ended::Busy(_, holder))
-                    if !give_up.is_over()
-                        || (holder == Holder::GivesWay && !give_way.is_over())
-                        || (holder == Holder::Over && !notices.is_over()) =>
+                    if since.elapsed() < lock_timeout
+                        || (holder == Holder::GivesWay && since.elapsed() < GIVE_WAY)
+                        || (holder == Holder::Over && since.elapsed() < NOTICES) =>
                 {
                     tokio::select! {
                         () = tokio::time::sleep(if holder == Holder::Over { OVER_RETRY } else { LEASE_RETRY }) => {}
@@ -193,7 +194,7 @@ impl Session {
     async fn connect(&self) -> Result<Contact> {
         let made = match self.shared.early.take(self.node).await {
             Some(made) => made,
-            None => Contact::make(&self.target, &self.shared.options).await,
+            None => Contact::make(&*self.shared.reach, &self.target, &self.shared.options).await,
         };
         made.map_err(|error| Ended::Unreachable(Failure::from(&error)))
     }
@@ -261,7 +262,11 @@ impl Session {
         let opened = self.open(channel).await?;
         self.outcome.release = opened.release;
         self.outcome.notes.extend(opened.notes.iter().cloned());
+        if opened.fence.saturating_sub(self.shared.decided.fence) > FENCE_AHEAD_OF_HUB_MAX {
+            return Err(broken("its fence is far above any that was given out"));
+        }
         self.fence = opened.fence;
+        self.shared.census.is_at(self.node, opened.release);
         self.settle(channel, &opened).await
     }
 
@@ -332,9 +337,14 @@ impl Session {
     /// Ends what an earlier run left prepared, as it was decided then.
     async fn settle(&mut self, channel: &mut Channel, opened: &Opened) -> Result<()> {
         if let Some(pending) = &opened.pending {
-            let decided = self.shared.decisions.iter().any(|decision| {
-                decision.txid == pending.txid && decision.release == pending.release
-            });
+            if self.shared.has_forgotten(pending) {
+                // The others may wait for a place to be heard.
+                self.slot = None;
+            }
+            let decided = self.shared.was_decided(pending).await?;
+            if self.slot.is_none() {
+                self.slot = Arc::clone(&self.shared.slots).acquire_owned().await.ok();
+            }
             channel.send(&ToAgent::Settle { txid: pending.txid, decided }).await?;
             match channel.receive().await? {
                 ToHub::Settled { release } => self.outcome.release = release,
@@ -372,9 +382,17 @@ impl Session {
             other => return Err(refused(other)),
         }
         let mut changes: Vec<Change> = Vec::new();
+        let mut bytes = 0u64;
         loop {
             match channel.receive().await? {
-                ToHub::Changes(more) if options.list_changes => changes.extend(more),
+                ToHub::Changes(more) if options.list_changes => {
+                    bytes +=
+                        more.iter().map(|change| change.path.as_bytes().len() as u64).sum::<u64>();
+                    changes.extend(more);
+                    if changes.len() as u64 > 2 * ENTRIES_MAX || bytes > MANIFEST_BYTES_MAX {
+                        return Err(broken("it lists more changes than two trees can differ by"));
+                    }
+                }
                 ToHub::Planned(planned) => {
                     self.outcome.changes = changes;
                     return Ok(planned);
@@ -388,7 +406,7 @@ impl Session {
         self.phase(Phase::Staging);
         self.fence = self.fence.max(self.shared.decided.fence);
         let stage = Stage {
-            txid: self.shared.txid,
+            txid: self.shared.run,
             fence: self.fence,
             keep_releases: self.shared.options.node.keep_releases,
         };
@@ -427,7 +445,7 @@ impl Session {
         }
         self.phase(Phase::Committing);
         let lost = |error: channel::Error| lost(&error);
-        channel.send(&ToAgent::Commit { txid: self.shared.txid }).await.map_err(lost)?;
+        channel.send(&ToAgent::Commit { txid: self.shared.run }).await.map_err(lost)?;
         match channel.receive().await.map_err(lost)? {
             ToHub::Committed { .. } => {
                 let is_same = self.outcome.counts == Counts::default();

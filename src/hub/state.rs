@@ -183,17 +183,20 @@ impl State {
         Ok(before)
     }
 
-    /// All decisions not yet carried out everywhere.
+    /// All decisions not yet carried out everywhere. What a run has left that died while it wrote one is removed.
     ///
     /// # Errors
-    /// [`Error::Decision`] for a damaged one: whether a commit was decided must not be guessed.
+    /// [`Error::Io`]. [`Error::Decision`] for a damaged one: whether a commit was decided must not be guessed.
     pub fn decisions(&self) -> Result<Vec<Decision>, Error> {
         let mut decisions = Vec::new();
         for (name, _) in self.decisions.names().map_err(io("list", "decision"))? {
+            let shown = Untrusted::new(&name).to_string();
+            // CRASH: a run died before it had decided. Nobody will write a file of this name again, which is the
+            // transaction's, so that it would lie there for ever.
             if name.ends_with(b".new") {
+                self.decisions.remove_all(&name).map_err(io("remove", &shown))?;
                 continue;
             }
-            let shown = Untrusted::new(&name).to_string();
             let bytes = durable::read(&self.decisions, &name, STATE_BYTES_MAX)
                 .map_err(io("read", &shown))?;
             let decision = Decision::decode(&bytes.unwrap_or_default())

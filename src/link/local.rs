@@ -1,9 +1,11 @@
-//! A node's agent in this very process, for a directory of this machine.
+//! A node's agent in this very process: for a directory of this machine, or over streams that somebody else made.
 
+use std::any::Any;
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::io::AsyncRead;
 use tokio::sync::oneshot;
 
 use crate::os::bulk::Outlet;
@@ -40,7 +42,44 @@ where
     let severed = Severed(socket.try_clone().map_err(hub)?);
     socket.set_nonblocking(true).map_err(hub)?;
     let (reader, writer) = tokio::net::UnixStream::from_std(socket).map_err(hub)?.into_split();
-    let writer = Outlet::Socket(writer);
+    let carrier = Carrier::Thread { severed: Box::new(severed), ended };
+    open(reader, Outlet::Socket(writer), carrier, timeout).await
+}
+
+/// An agent at the far end of streams that somebody else made.
+#[derive(Debug)]
+pub struct Streams<R> {
+    /// What the agent says.
+    pub reader: R,
+    /// What the agent hears.
+    pub writer: Outlet,
+    /// Told, or dropped, once the agent has ended.
+    pub ended: oneshot::Receiver<()>,
+    /// Dropped with the link's session: the connection is to end then, whoever still holds a stream.
+    pub severed: Box<dyn Any + Send + Sync>,
+}
+
+/// Waits for the preamble of an agent at the far end of `streams`.
+///
+/// # Errors
+/// As [`open_local`].
+pub async fn open_streams<R>(streams: Streams<R>, timeout: Duration) -> Result<Link, Error>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+{
+    let Streams { reader, writer, ended, severed } = streams;
+    open(reader, writer, Carrier::Thread { severed, ended }, timeout).await
+}
+
+async fn open<R>(
+    reader: R,
+    writer: Outlet,
+    carrier: Carrier,
+    timeout: Duration,
+) -> Result<Link, Error>
+where
+    R: AsyncRead + Send + Unpin + 'static,
+{
     let counters = Arc::new(Counters::default());
     let mut reader = Counted::new(reader, &counters);
     let mut writer = Counted::new(writer, &counters);
@@ -49,6 +88,6 @@ where
         Ok(answer) => answer?,
         Err(_elapsed) => return Err(Error::Timeout { words: String::new() }),
     };
-    let session = Session::new(Carrier::Thread { socket: severed, ended }, counters, None, noise);
+    let session = Session::new(carrier, counters, None, noise);
     Ok(Link { reader: Box::new(reader), writer, session })
 }

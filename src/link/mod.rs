@@ -30,7 +30,11 @@ mod stderr;
 pub use classify::SshFault;
 pub use error::{BootstrapFault, Error};
 pub use handshakes::HANDSHAKES_MAX;
-pub use local::open_local;
+pub use local::{Streams, open_local, open_streams};
+#[doc(hidden)]
+pub use mux::packets;
+#[doc(hidden)]
+pub use preamble::scan;
 pub use session::{Closed, Link, Reader, Session, Writer};
 
 use agent_binary::AgentBinary;

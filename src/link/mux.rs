@@ -147,6 +147,23 @@ impl Session {
     }
 }
 
+/// The lengths of the packets that a control socket's `bytes` are cut into, and how many bytes are left.
+///
+/// # Errors
+/// A packet that is longer than any that is answered.
+#[doc(hidden)]
+pub fn packets(bytes: &[u8]) -> io::Result<(Vec<usize>, usize)> {
+    let mut session = Session { master: None, received: bytes.to_vec() };
+    let mut lengths = Vec::new();
+    while let Some(packet) = session.next_packet()? {
+        // Whatever it holds, it has three first numbers or fewer.
+        let read = numbers(&packet).iter().flatten().count();
+        debug_assert_eq!(read, packet.len().checked_div(4).unwrap_or_default().min(3));
+        lengths.push(packet.len());
+    }
+    Ok((lengths, session.received.len()))
+}
+
 #[derive(Clone, Copy)]
 enum Field<'a> {
     Number(u32),

@@ -31,6 +31,20 @@ pub(super) enum Sign {
     Fail(String, String),
 }
 
+/// What a scanner makes of a stream of these `bytes`: how many signs it finds, how much it skips, and what it leaves.
+#[doc(hidden)]
+pub fn scan(bytes: &[u8]) -> (usize, usize, Vec<u8>) {
+    let (mut scanner, mut stream, mut signs) = (Scanner::default(), bytes, 0);
+    // Bytes in memory are always ready.
+    let mut waker = std::task::Context::from_waker(std::task::Waker::noop());
+    while std::pin::pin!(scanner.next(&mut stream)).poll(&mut waker).map(|sign| sign.is_ok())
+        == std::task::Poll::Ready(true)
+    {
+        signs += 1;
+    }
+    (signs, scanner.noise_bytes(), scanner.into_rest())
+}
+
 /// Why no sign came.
 #[derive(Debug)]
 pub(super) enum Silence {

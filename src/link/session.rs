@@ -1,5 +1,6 @@
 //! [`Link`]: an agent that has answered, and the two streams to it.
 
+use std::any::Any;
 use std::fmt;
 use std::io;
 use std::net::Shutdown;
@@ -57,8 +58,15 @@ pub struct Closed {
 
 #[derive(Debug)]
 pub(super) enum Carrier {
-    Ssh { remote: Remote, stderr: Tail },
-    Thread { socket: Severed, ended: oneshot::Receiver<()> },
+    Ssh {
+        remote: Remote,
+        stderr: Tail,
+    },
+    /// The connection ends when `severed` is dropped.
+    Thread {
+        severed: Box<dyn Any + Send + Sync>,
+        ended: oneshot::Receiver<()>,
+    },
 }
 
 /// A second handle of the socket to a thread; the connection ends with it.
@@ -118,9 +126,9 @@ impl Session {
                 stderr.settle(STDERR_SETTLES).await;
                 Closed { stderr: stderr.shown(), status }
             }
-            Carrier::Thread { socket, ended } => {
+            Carrier::Thread { severed, ended } => {
                 drop(tokio::time::timeout(deadline, ended).await);
-                drop(socket);
+                drop(severed);
                 Closed { stderr: String::new(), status: None }
             }
         }

@@ -61,6 +61,12 @@ pub const NODES_FILE_BYTES_MAX: usize = 1024 * 1024;
 /// Most nodes of one cluster.
 pub const NODES_MAX: usize = 10_000;
 
+/// How far above the highest fence it met a hub follows a node's: more runs than a hub that lost its state can have made.
+/// Without it one lying node could use up all numbers, and no overtaken run were refused any more.
+pub const FENCE_AHEAD_OF_HUB_MAX: u64 = 1 << 24;
+/// The same for a node that follows a hub: wider, so that no node that lies to a hub can make others refuse it.
+pub const FENCE_AHEAD_OF_NODE_MAX: u64 = 1 << 48;
+
 /// How often a file that changes while it is read is read again before the run gives up.
 pub const UNSTABLE_READS_MAX: u32 = 3;
 /// A time stamp younger than this at the start of a scan is not trusted by the index.
@@ -73,5 +79,6 @@ const _: () = {
     assert!(NEAR_BYTES_MAX == (PIECES_MAX * PIECE_BYTES_AVG) as u64);
     assert!(CHUNK_BYTES_MAX as usize <= BATCH_BYTES_MAX);
     assert!(BATCH_BYTES_MAX * 2 <= FRAME_BYTES_MAX);
+    assert!(FENCE_AHEAD_OF_HUB_MAX < FENCE_AHEAD_OF_NODE_MAX);
     assert!(XATTR_VALUE_BYTES_MAX < FRAME_BYTES_MAX);
 };

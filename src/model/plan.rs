@@ -17,7 +17,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::bits::Bits;
 use super::digest::Digest;
-use super::entry::{Entry, Kind, Owner};
+use super::entry::{Entry, Kind, Meta, Owner, Xattr};
 use super::manifest::{Manifest, link_key};
 use super::path::TreePath;
 
@@ -317,7 +317,7 @@ impl<'h> Merge<'_, 'h> {
                 self.change(want, ChangeKind::Metadata);
                 let in_place = match want.kind {
                     Kind::Directory => true,
-                    Kind::File(_) => have.is_sole_name,
+                    Kind::File(_) => have.is_sole_name && !gives_rights(&want.meta),
                     _ => false,
                 };
                 if in_place { self.plan.metas.push(path.clone()) } else { self.replace(path) }
@@ -387,6 +387,14 @@ impl<'h> Merge<'_, 'h> {
         let top = at.checked_sub(1).and_then(|at| tops.get(at));
         top.is_some_and(|top| path.is_within(top) && !self.replaced.contains(top))
     }
+}
+
+/// True if a file with `meta` gives rights to whoever runs it. RACE: it is made anew, from bytes that were verified: the one
+/// that stands there may be open for writing, or be another by the time its mode is set.
+fn gives_rights(meta: &Meta) -> bool {
+    let is_privileged =
+        |xattr: &Xattr| xattr.name.starts_with(b"security.") || xattr.name.starts_with(b"trusted.");
+    meta.mode & 0o6000 != 0 || meta.xattrs.iter().any(is_privileged)
 }
 
 /// True if one of the sorted `paths` is `path` or lies below it.

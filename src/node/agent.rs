@@ -12,7 +12,8 @@ use super::journal::{Flight, Journal, Phase, Standing};
 use super::place::{Allowed, Place};
 use super::transaction::Transaction;
 use super::{offer, recover};
-use crate::os::{clock, host};
+use crate::os::clock::{self, WaitClock};
+use crate::os::host;
 use crate::wire::message::{FailedClass, Open, Opened, Pending, ToAgent, ToHub};
 use crate::wire::stream::{self, Received, Receiver, Sender};
 
@@ -28,6 +29,8 @@ const FRAMES_AHEAD: usize = 2;
 pub struct AgentOptions {
     /// Where it may work.
     pub allowed: Allowed,
+    /// What its waits go by.
+    pub clock: WaitClock,
 }
 
 /// The agent's end of the conversation.
@@ -36,6 +39,7 @@ pub struct Hub {
     /// Takes buffers of bulk bytes to the thread that reads.
     spares: mpsc::Sender<Vec<u8>>,
     outbox: Outbox,
+    clock: WaitClock,
     /// Set when the stream has ended, so that long work stops.
     pub is_gone: Arc<AtomicBool>,
 }
@@ -62,10 +66,12 @@ pub fn serve(
 ) -> Result<(), Error> {
     let sender = Sender::open(Box::new(output) as Box<dyn Write + Send>).map_err(Error::Wire)?;
     let outbox = Arc::new(Mutex::new(sender));
-    let hub = Hub::listen(input, Arc::clone(&outbox));
+    let mut hub = Hub::listen(input, Arc::clone(&outbox));
+    hub.clock = options.clock.clone();
+    let clock = options.clock.clone();
     let (stop_alive, stopped) = mpsc::channel::<()>();
     let alive = thread::Builder::new().name("alive".into()).spawn(move || {
-        while stopped.recv_timeout(ALIVE_EVERY) == Err(RecvTimeoutError::Timeout) {
+        while clock.receive(&stopped, ALIVE_EVERY) == Err(RecvTimeoutError::Timeout) {
             if send(&outbox, &ToHub::Alive).is_err() {
                 break;
             }
@@ -77,6 +83,7 @@ pub fn serve(
         debug_assert!(told.is_ok() || hub.is_gone.load(Ordering::Relaxed) || told.is_err());
     }
     drop(stop_alive);
+    options.clock.nudge();
     if let Ok(alive) = alive
         && alive.join().is_err()
     {
@@ -116,7 +123,7 @@ impl Hub {
         if reader.is_err() {
             is_gone.store(true, Ordering::Relaxed);
         }
-        Self { inbox, spares, outbox, is_gone }
+        Self { inbox, spares, outbox, clock: WaitClock::Machine, is_gone }
     }
 
     /// Gives the room of bulk bytes back that are no longer needed.
@@ -139,7 +146,7 @@ impl Hub {
     /// [`Error::HubGone`] when the stream ends or the hub is silent for a minute; [`Error::Wire`] for noise.
     pub fn receive(&self) -> Result<Received, Error> {
         loop {
-            match self.inbox.recv_timeout(HUB_SILENCE_MAX) {
+            match self.clock.receive(&self.inbox, HUB_SILENCE_MAX) {
                 Ok(Ok(received)) if received.message == ToAgent::Alive => {}
                 Ok(Ok(received)) => return Ok(received),
                 Ok(Err(stream::Error::Io(_))) | Err(_) => return Err(Error::HubGone),
@@ -149,10 +156,19 @@ impl Hub {
     }
 }
 
-/// The error for a message out of its order.
+/// The error for a message out of its order. It may hold megabytes: it is named, never shown.
 pub fn unexpected(message: &ToAgent) -> Error {
-    let text = format!("{message:?}");
-    let name = text.split(|c: char| !c.is_alphanumeric()).next().unwrap_or_default();
+    let name = match message {
+        ToAgent::Open(_) => "Open",
+        ToAgent::Settle { .. } => "Settle",
+        ToAgent::Offer(_) => "Offer",
+        ToAgent::Manifest(_) => "Manifest",
+        ToAgent::Stage(_) => "Stage",
+        ToAgent::Batch { .. } => "Batch",
+        ToAgent::Commit { .. } => "Commit",
+        ToAgent::Abort => "Abort",
+        ToAgent::Alive => "Alive",
+    };
     Error::Protocol { what: format!("{name} came out of its order") }
 }
 
@@ -192,6 +208,7 @@ fn converse(hub: &Hub, options: &AgentOptions) -> Result<(), Error> {
                     };
                     return match (stage, journal, offered) {
                         (ToAgent::Abort, ..) => hub.send(&ToHub::Aborted),
+                        (ToAgent::Stage(_), ..) if open.read_only => Err(no_state()),
                         (ToAgent::Stage(stage), Some(mut journal), Some(offered)) => {
                             Transaction { hub, place: &mut place, journal: &mut journal, stage }
                                 .run(offered)

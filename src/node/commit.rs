@@ -241,7 +241,17 @@ impl Commit<'_> {
             return meta::apply(&dir, meta, self.keep_xattrs);
         }
         let (parent, name) = self.open_parent(path)?;
-        meta::apply(parent.open_file(&name)?, meta, self.keep_xattrs)
+        let file = parent.open_file(&name).map_err(|error| match error.kind() {
+            // RACE: somebody else put a link or a FIFO there. It will not become that file again by waiting.
+            ErrorKind::InvalidInput => ErrorKind::NotFound.into(),
+            _ => error,
+        })?;
+        // RACE: the plan sets metadata only of files with one name. One with another is somebody else's file, linked here
+        // since, and stays as it is.
+        if meta::stat(&file)?.link_count > 1 {
+            return Err(ErrorKind::NotFound.into());
+        }
+        meta::apply(file, meta, self.keep_xattrs)
     }
 
     fn sync(&mut self) -> Result<(), Error> {

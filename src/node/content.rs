@@ -66,6 +66,8 @@ pub struct Sources {
     pub staged_room: u64,
     /// Files, links and directories that are staged.
     pub staged_entries: u64,
+    /// Directories among them.
+    pub staged_directories: u64,
 }
 
 /// The entries of `manifest` that must be written: within installs, and not moved there. Each with its install's number.
@@ -134,6 +136,7 @@ impl Sources {
         let mut sources = Self::default();
         for (_, entry) in staged(plan, manifest) {
             sources.staged_entries += 1;
+            sources.staged_directories += u64::from(entry.kind.is_directory());
             let Kind::File(content) = &entry.kind else { continue };
             let data = content.data_bytes();
             sources.staged_bytes = sources.staged_bytes.saturating_add(data);

@@ -17,8 +17,7 @@ pub struct Incoming<'a> {
     hub: &'a Hub,
     batches: Batches<'a>,
     patcher: Patcher<'a>,
-    /// Made with the first compressed batch: it takes the memory of its history.
-    decoder: Option<Decoder<'static>>,
+    decompressor: Decompressor,
     /// The raw bytes of the batch at hand, and how many of them were given out.
     batch: Vec<u8>,
     given: usize,
@@ -43,7 +42,8 @@ impl<'a> Incoming<'a> {
         patcher: Patcher<'a>,
     ) -> Self {
         let batches = Batches::new(manifest, wanted);
-        Self { hub, batches, patcher, decoder: None, batch: Vec::new(), given: 0 }
+        let (decompressor, batch) = (Decompressor::default(), Vec::new());
+        Self { hub, batches, patcher, decompressor, batch, given: 0 }
     }
 
     fn next_batch(&mut self) -> Result<(), Error> {
@@ -65,7 +65,13 @@ impl<'a> Incoming<'a> {
             Packing::Plain => std::mem::swap(&mut self.batch, &mut bulk),
             Packing::Fresh | Packing::Continued => {
                 let is_fresh = packing == Packing::Fresh;
-                self.decode(&bulk, expected.raw_bytes, is_fresh).map_err(undecoded)?;
+                if !is_fresh && !self.decompressor.has_begun() {
+                    return Err(broken("a batch goes on with what never began"));
+                }
+                let raw_bytes = expected.raw_bytes;
+                self.decompressor
+                    .decode(&bulk, raw_bytes, is_fresh, &mut self.batch)
+                    .map_err(undecoded)?;
             }
             Packing::Patch { bytes } => {
                 let patch = zstd::bulk::decompress(&bulk, bytes).map_err(undecoded)?;
@@ -85,8 +91,46 @@ impl<'a> Incoming<'a> {
         }
     }
 
-    /// Replaces the batch at hand by the decompressed `bytes`, of which no more are taken than one beyond `raw_bytes`.
-    fn decode(&mut self, bytes: &[u8], raw_bytes: usize, is_fresh: bool) -> std::io::Result<()> {
+    /// Checks that the hub sent what was wanted and no more.
+    ///
+    /// # Errors
+    /// [`Error::Protocol`].
+    pub fn finish(mut self) -> Result<(), Error> {
+        let is_whole = self.given == self.batch.len() && self.batches.next().is_none();
+        if is_whole { Ok(()) } else { Err(broken("chunks were sent that nothing uses")) }
+    }
+}
+
+/// Decompresses batches, each of which may refer to what came before it.
+#[derive(Default)]
+pub struct Decompressor {
+    /// Made with the first compressed batch: it takes the memory of its history.
+    decoder: Option<Decoder<'static>>,
+}
+
+impl std::fmt::Debug for Decompressor {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Decompressor").finish_non_exhaustive()
+    }
+}
+
+impl Decompressor {
+    /// True if there is something to go on with.
+    pub fn has_begun(&self) -> bool {
+        self.decoder.is_some()
+    }
+
+    /// Replaces what is in `into` by the decompressed `bytes`, of which no more are taken than one beyond `raw_bytes`.
+    ///
+    /// # Errors
+    /// Bytes that are no part of a frame, or of one that refers back further than [`limits::HISTORY_BYTES_LOG`] allows.
+    pub fn decode(
+        &mut self,
+        bytes: &[u8],
+        raw_bytes: usize,
+        is_fresh: bool,
+        into: &mut Vec<u8>,
+    ) -> std::io::Result<()> {
         let decoder = match &mut self.decoder {
             Some(decoder) => {
                 if is_fresh {
@@ -100,10 +144,10 @@ impl<'a> Incoming<'a> {
                 none.insert(decoder)
             }
         };
-        self.batch.clear();
-        self.batch.reserve_exact(raw_bytes.saturating_add(1));
+        into.clear();
+        into.reserve_exact(raw_bytes.saturating_add(1));
         let mut input = InBuffer::around(bytes);
-        let mut output = OutBuffer::around(&mut self.batch);
+        let mut output = OutBuffer::around(into);
         loop {
             let before = (input.pos(), output.pos());
             decoder.run(&mut input, &mut output)?;
@@ -111,15 +155,6 @@ impl<'a> Incoming<'a> {
                 return Ok(());
             }
         }
-    }
-
-    /// Checks that the hub sent what was wanted and no more.
-    ///
-    /// # Errors
-    /// [`Error::Protocol`].
-    pub fn finish(mut self) -> Result<(), Error> {
-        let is_whole = self.given == self.batch.len() && self.batches.next().is_none();
-        if is_whole { Ok(()) } else { Err(broken("chunks were sent that nothing uses")) }
     }
 }
 

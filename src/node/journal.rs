@@ -150,7 +150,8 @@ impl Standing {
 }
 
 impl Record {
-    fn encode(&self) -> Vec<u8> {
+    /// The payload of the record.
+    pub fn encode(&self) -> Vec<u8> {
         let mut writer = Writer::new();
         let w = &mut writer;
         match self {
@@ -189,7 +190,11 @@ impl Record {
         writer.finish()
     }
 
-    fn decode(payload: &[u8]) -> codec::Result<Self> {
+    /// Reads a payload.
+    ///
+    /// # Errors
+    /// Any error of the codec.
+    pub fn decode(payload: &[u8]) -> codec::Result<Self> {
         let mut r = Reader::new(payload, WHAT);
         let tag = r.u8()?;
         if tag == 0 {
@@ -326,8 +331,9 @@ fn head_check(length_and_sequence: &[u8]) -> [u8; 4] {
     [a, b, c, d]
 }
 
+/// The bytes of the record with `payload` in a journal's file.
 #[expect(clippy::cast_possible_truncation, reason = "payloads are a few dozen bytes")]
-fn frame(sequence: u64, payload: &[u8]) -> Vec<u8> {
+pub fn frame(sequence: u64, payload: &[u8]) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend_from_slice(&(payload.len() as u32).to_le_bytes());
     bytes.extend_from_slice(&sequence.to_le_bytes());
@@ -361,15 +367,22 @@ fn unframe(bytes: &[u8]) -> Option<(u64, &[u8], usize)> {
 }
 
 /// What a journal's bytes come to.
-struct Replay {
-    standing: Standing,
-    sequence: u64,
+#[derive(Debug)]
+pub struct Replay {
+    /// Where the node stands.
+    pub standing: Standing,
+    /// The number of the last record; 0 if there is none.
+    pub sequence: u64,
     /// Bytes up to the end of the last whole record.
-    length: u64,
+    pub length: u64,
 }
 
 impl Replay {
-    fn of(bytes: &[u8]) -> codec::Result<Self> {
+    /// Reads the bytes of a journal's file. A torn tail is left out.
+    ///
+    /// # Errors
+    /// Damage before the last record, a record that cannot follow, or another version.
+    pub fn of(bytes: &[u8]) -> codec::Result<Self> {
         let mut replay = Self { standing: Standing::default(), sequence: 0, length: 0 };
         let mut rest = bytes;
         while let Some((sequence, payload, whole)) = unframe(rest) {

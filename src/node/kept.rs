@@ -13,6 +13,7 @@ use crate::model::manifest::{Body, BodyReader, Manifest, ReleaseId};
 use crate::model::path::TreePath;
 use crate::os::dir::Dir;
 use crate::os::durable;
+use crate::os::file::is_exhaustion;
 use crate::scan::Found;
 
 const LIST: &[u8] = b"list";
@@ -65,7 +66,11 @@ impl KeptList {
         (Self { before, commit, tops, entries }, still_live)
     }
 
-    fn encode(&self) -> Result<Vec<u8>, codec::Error> {
+    /// The bytes of the list, its digest behind it.
+    ///
+    /// # Errors
+    /// [`codec::Error::NotCanonical`] for a special file among the entries.
+    pub fn encode(&self) -> Result<Vec<u8>, codec::Error> {
         let mut writer = Writer::new();
         writer.option(self.before, |w, release| w.digest(&release));
         writer.u64(self.commit);
@@ -84,7 +89,11 @@ impl KeptList {
         Ok(bytes)
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, codec::Error> {
+    /// Reads what [`KeptList::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`codec::Error::Digest`] for any other bytes.
+    pub fn decode(bytes: &[u8]) -> Result<Self, codec::Error> {
         let damaged = codec::Error::Digest { what: WHAT };
         let (bytes, digest) = bytes
             .split_last_chunk::<{ Digest::BYTES }>()
@@ -133,10 +142,13 @@ pub fn lists(state: &State) -> Result<Vec<KeptArea>, Error> {
         if name.starts_with(b"going-") {
             continue;
         }
-        let Ok(dir) = state.kept.open_dir(&name) else { continue };
-        let Ok(Some(bytes)) = durable::read(&dir, LIST, limits::MANIFEST_BYTES_MAX) else {
-            continue;
+        let read = |dir: Dir| durable::read(&dir, LIST, limits::MANIFEST_BYTES_MAX);
+        let bytes = match state.kept.open_dir(&name).and_then(read) {
+            // What cannot be opened just now is not damaged, and must not go for that.
+            Err(error) if is_exhaustion(&error) => return Err(io_error("read", WHAT)(error)),
+            read => read.ok().flatten(),
         };
+        let Some(bytes) = bytes else { continue };
         if let Ok(list) = KeptList::decode(&bytes) {
             lists.push((name, list));
         }

@@ -253,9 +253,12 @@ fn receive_manifest(
         let ToAgent::Manifest(ManifestPart { base, raw_bytes, is_last }) = received.message else {
             return Err(unexpected(&received.message));
         };
+        // One frame and nothing behind it; parts without anything in them could go on for ever.
+        let frame = zstd::zstd_safe::find_frame_compressed_size(&received.bulk).ok();
         let part = zstd::bulk::decompress(&received.bulk, raw_bytes)
             .ok()
-            .filter(|part| part.len() == raw_bytes)
+            .filter(|part| part.len() == raw_bytes && frame == Some(received.bulk.len()))
+            .filter(|part| is_last || !part.is_empty())
             .ok_or_else(|| Error::Protocol {
                 what: "a part of the manifest is not what it says".into(),
             })?;

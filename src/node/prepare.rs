@@ -19,6 +19,8 @@ use crate::wire::message::{FailedClass, Offer};
 
 /// Room that depsync's own files need at most, beside the content.
 const OWN_BYTES: u64 = 1024 * 1024;
+/// What a name takes in its directory, beside what it names; and some for the file system's own trees.
+const NAME_BYTES: u64 = 256;
 /// Inodes that depsync's own files need.
 const OWN_INODES: u64 = 32;
 
@@ -79,7 +81,11 @@ impl Preflight<'_> {
         let room = around.room().map_err(io_error("look at", place.shown()))?;
         let own =
             OWN_BYTES.min(room.bytes_total / 64).saturating_add(manifest.as_bytes().len() as u64);
-        let entries = sources.staged_entries.saturating_mul(room.block_bytes.min(512));
+        // A directory takes a block at least; any name takes room in one.
+        let entries = sources
+            .staged_entries
+            .saturating_mul(NAME_BYTES)
+            .saturating_add(sources.staged_directories.saturating_mul(room.block_bytes));
         let need = sources.staged_room.saturating_add(own).saturating_add(entries);
         let reserve = room.bytes_total / 100 * u64::from(offer.min_free_percent);
         let missing = need.saturating_add(reserve).saturating_sub(room.bytes_free);

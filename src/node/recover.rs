@@ -9,7 +9,7 @@
 use super::error::{Error, io_error};
 use super::journal::{Flight, Journal, Phase, Record};
 use super::place::{Allowed, Place};
-use super::steps::{self, Steps};
+use super::steps::{self, Step, Steps};
 use super::{commit, kept};
 use crate::model::digest::Digest;
 use crate::model::manifest::Manifest;
@@ -89,11 +89,30 @@ pub fn settle(
     txid: Txid,
     decided: bool,
 ) -> Result<(), Error> {
-    if !decided {
+    if !decided || !is_whole(place, journal, txid)? {
+        // A stage that is not the one prepared was put back file by file, with the journal: it leads nowhere, and the push
+        // that follows brings the release all the same.
         return abort(place, journal, txid);
     }
     commit(place, journal, txid, None)?;
     drop_leftovers(place, journal)
+}
+
+/// True if everything that the prepared transaction installs is the very thing that was staged: steps know it by inode.
+fn is_whole(place: &Place, journal: &Journal, txid: Txid) -> Result<bool, Error> {
+    let flight = journal.standing().flight.as_ref().filter(|flight| flight.txid == txid);
+    let Some(Phase::Prepared(digest)) = flight.map(|flight| flight.phase) else { return Ok(true) };
+    let list = read_steps(place, txid, digest)?;
+    let stage = place.state()?.stage_of(txid)?;
+    for step in &list.list {
+        let Step::Install { number, inode, .. } = step else { continue };
+        let found =
+            stage.find(&steps::name_of(*number)).map_err(io_error("look at", "the stage"))?;
+        if found.is_none_or(|stat| stat.id.inode != *inode) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Drops a transaction that is not decided.
@@ -121,7 +140,8 @@ pub fn commit(
     };
     // Read before the journal says COMMITTING: a list that is damaged must not become a promise.
     let list = read_steps(place, txid, digest)?;
-    journal.append(&Record::Committing { txid })?;
+    // CRASH: whether it is there or not, the hub's decision stands, and the next contact goes on.
+    journal.append(&Record::Committing { txid }).map_err(|error| pending(&error))?;
     go_live(place, journal, txid, &list, keep_xattrs).map_err(|error| pending(&error))
 }
 
@@ -149,10 +169,12 @@ fn pending(error: &Error) -> Error {
     }
 }
 
+/// The steps of a decided transaction: what cannot be read now is pending, what is damaged is an error.
 fn read_steps(place: &Place, txid: Txid, digest: Digest) -> Result<Steps, Error> {
-    let stage = place.state()?.stage_of(txid)?;
+    let stage = place.state()?.stage_of(txid).map_err(|error| pending(&error))?;
     let bytes = durable::read(&stage, steps::NAME, steps::BYTES_MAX)
-        .map_err(io_error("read", "the list of steps"))?
+        .map_err(io_error("read", "the list of steps"))
+        .map_err(|error| pending(&error))?
         .unwrap_or_default();
     let damaged =
         |source| Error::State { what: "the list of steps of a prepared commit".into(), source };

@@ -13,6 +13,7 @@ use super::stage::{self, Input};
 use super::steps::{self, Steps};
 use super::{after, commit, kept, prepare, recover};
 use crate::model::digest::Digest;
+use crate::model::limits;
 use crate::model::path::TreePath;
 use crate::os::dir::Dir;
 use crate::os::durable::{self, Behind};
@@ -42,7 +43,11 @@ impl Transaction<'_> {
         if let Some(error) = &offered.refusal {
             return Err(offer::refused(error));
         }
-        if self.stage.fence < self.journal.standing().fence {
+        let fence = self.journal.standing().fence;
+        if self.stage.fence.saturating_sub(fence) > limits::FENCE_AHEAD_OF_NODE_MAX {
+            return Err(Error::Protocol { what: "a fence far above any seen here".into() });
+        }
+        if self.stage.fence < fence {
             return Err(Error::Refused {
                 class: FailedClass::Busy,
                 kind: "stale-fence",

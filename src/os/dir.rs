@@ -11,7 +11,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{AtFlags, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
-use rustix::io::Errno;
+use rustix::io::{Errno, retry_on_intr};
 
 use super::stat::{FileKind, Stat, stat_at};
 use crate::model::path::{TreePath, check_name};
@@ -192,21 +192,34 @@ impl Dir {
         self.open_regular(name, OFlags::RDONLY)
     }
 
-    /// Opens the regular file `name` for reading and writing, without changing it.
+    /// Opens the own regular file `name` for reading and writing, without changing it.
     ///
     /// # Errors
-    /// As [`Dir::open_file`].
+    /// As [`Dir::open_file`]; `PermissionDenied` if it belongs to another user or has another name: what is written to it
+    /// would show elsewhere.
     pub fn open_file_for_writing(&self, name: &[u8]) -> io::Result<File> {
-        self.open_regular(name, OFlags::RDWR)
+        let file = self.open_regular(name, OFlags::RDWR)?;
+        let stat = stat_at(&file, b"")?;
+        if stat.owner.uid != rustix::process::geteuid().as_raw() || stat.link_count > 1 {
+            return Err(io::Error::new(
+                io::ErrorKind::PermissionDenied,
+                format!("it belongs to user {} and has {} names", stat.owner.uid, stat.link_count),
+            ));
+        }
+        Ok(file)
     }
 
     fn open_regular(&self, name: &[u8], access: OFlags) -> io::Result<File> {
         let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC | OFlags::NOCTTY;
-        let fd = rustix::fs::openat(&self.fd, leaf(name)?, flags, Mode::empty())?;
-        if stat_at(&fd, b"")?.kind != FileKind::File {
-            return Err(io::Error::new(io::ErrorKind::InvalidInput, "not a regular file"));
-        }
-        Ok(File::from(fd))
+        let no_file = || io::Error::new(io::ErrorKind::InvalidInput, "not a regular file");
+        let name = leaf(name)?;
+        let open = || rustix::fs::openat(&self.fd, name, flags, Mode::empty());
+        let fd = match retry_on_intr(open) {
+            // A link; a socket.
+            Err(Errno::LOOP | Errno::NXIO) => return Err(no_file()),
+            opened => opened?,
+        };
+        if stat_at(&fd, b"")?.kind == FileKind::File { Ok(File::from(fd)) } else { Err(no_file()) }
     }
 
     /// Creates the file `name`, open for reading and writing, with `mode` (less nothing: the umask is 077 and
@@ -217,8 +230,8 @@ impl Dir {
     pub fn create_file(&self, name: &[u8], mode: u16) -> io::Result<File> {
         let flags =
             OFlags::RDWR | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let fd =
-            rustix::fs::openat(&self.fd, leaf(name)?, flags, Mode::from_raw_mode(u32::from(mode)))?;
+        let (name, mode) = (leaf(name)?, Mode::from_raw_mode(u32::from(mode)));
+        let fd = retry_on_intr(|| rustix::fs::openat(&self.fd, name, flags, mode))?;
         Ok(File::from(fd))
     }
 
@@ -349,7 +362,7 @@ impl Dir {
     /// # Errors
     /// After one, the state of what was to be written is unknown; do not try again on this handle.
     pub fn sync(&self) -> io::Result<()> {
-        Ok(rustix::fs::fsync(&self.fd)?)
+        Ok(retry_on_intr(|| rustix::fs::fsync(&self.fd))?)
     }
 
     /// Makes all that was written to this file system durable.
@@ -357,7 +370,7 @@ impl Dir {
     /// # Errors
     /// As [`Dir::sync`].
     pub fn sync_file_system(&self) -> io::Result<()> {
-        Ok(rustix::fs::syncfs(&self.fd)?)
+        Ok(retry_on_intr(|| rustix::fs::syncfs(&self.fd))?)
     }
 
     /// Room on the file system.

@@ -153,19 +153,22 @@ pub fn private_dir_lazily(parent: &Dir, name: &[u8]) -> io::Result<(Dir, bool)> 
         Err(error) => return Err(error),
     };
     let directory = parent.open_dir(name)?;
-    // One inherited from the directory around it would be inherited by all that is made in it, and go live with it.
-    super::meta::drop_acls(&directory)?;
-    let stat = directory.stat_self()?;
     let own = rustix::process::geteuid().as_raw();
-    if stat.owner.uid != own || stat.mode & 0o077 != 0 {
-        return Err(io::Error::new(
+    let check = |forbidden: u16| match directory.stat_self()? {
+        stat if stat.owner.uid == own && stat.mode & forbidden == 0 => Ok(()),
+        stat => Err(io::Error::new(
             io::ErrorKind::PermissionDenied,
             format!(
                 "it belongs to user {} with mode {:04o}, not to user {own} with mode 0700",
                 stat.owner.uid, stat.mode
             ),
-        ));
-    }
+        )),
+    };
+    // Nothing of a stranger's directory is changed, its access lists neither.
+    check(0)?;
+    // One inherited from the directory around it would be inherited by all that is made in it, and go live with it.
+    super::meta::drop_acls(&directory)?;
+    check(0o077)?;
     Ok((directory, is_new))
 }
 

@@ -60,3 +60,9 @@ pub fn widen_pipe(pipe: impl AsFd) {
     // A user who has many pipes may be refused; the stream works as well in smaller steps.
     let _unchanged = rustix::pipe::fcntl_setpipe_size(pipe, PIPE_BYTES);
 }
+
+/// True if the process or the system has run out of something for now: the same call may succeed later.
+pub fn is_exhaustion(error: &io::Error) -> bool {
+    let exhaustion = [Errno::MFILE, Errno::NFILE, Errno::NOMEM, Errno::NOBUFS];
+    Errno::from_io_error(error).is_some_and(|errno| exhaustion.contains(&errno))
+}

@@ -46,7 +46,18 @@ fn try_take_alone(directory: &Dir, name: &[u8], about: &[u8]) -> io::Result<Atte
         Ok(()) => {
             file.set_len(0)?;
             file.rewind()?;
-            file.write_all(about)?;
+            match file.write_all(about) {
+                // A full disk must not keep those out who may free it: the lock is held, only nobody reads by whom.
+                Err(error)
+                    if matches!(
+                        error.kind(),
+                        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+                    ) =>
+                {
+                    file.set_len(0)?;
+                }
+                written => written?,
+            }
             Ok(Attempt::Taken(Lock { _file: file }))
         }
         Err(TryLockError::WouldBlock) => {

@@ -4,11 +4,16 @@ use std::io;
 
 use rustix::event::{EventfdFlags, eventfd};
 use rustix::fs::Mode;
-use rustix::process::{Resource, Rlimit, getrlimit, setrlimit, umask};
+use rustix::process::{
+    DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
+};
 
 /// Makes new files private to their owner and forbids core dumps, which would hold what the process knows (rule S21).
 pub fn harden() {
     umask(Mode::RWXG | Mode::RWXO);
+    // A program that the system gives dumps to gets them whatever the limit is; and who may not have a dump may not look
+    // into the memory or the environment of the running process either. Where the system refuses, the limit is left.
+    let _unchanged = set_dumpable_behavior(DumpableBehavior::NotDumpable);
     // A lower limit is always allowed; if the system still refuses, nothing else of the run depends on it.
     let _unchanged = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }

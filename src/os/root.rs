@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{Mode, OFlags};
 
 use super::dir::Dir;
-use super::stat::{FileKind, Stat};
+use super::stat::FileKind;
 
 /// The most links followed on the way to a root, as the kernel has it.
 const LINKS_MAX: usize = 40;
@@ -154,8 +154,7 @@ pub fn open(path: &Path, missing: Missing<'_>) -> Result<Root, Error> {
                 if link_count > LINKS_MAX {
                     return Err(Error::Loop { path: shown(path) });
                 }
-                check_link(&at, &stat, &here)?;
-                let text = at.read_link(&name).map_err(open)?;
+                let text = read_trusted_link(&at, &name, &here)?;
                 if text.starts_with(b"/") {
                     at = slash().map_err(open)?;
                     real_path = PathBuf::from("/");
@@ -181,6 +180,7 @@ pub fn open(path: &Path, missing: Missing<'_>) -> Result<Root, Error> {
             None => {
                 at.create_dir(&name, 0o755).map_err(open)?;
                 let child = at.open_dir(&name).map_err(open)?;
+                check_made(&child, &here)?;
                 // The process's umask is 077, but servers of other users read below these directories.
                 super::meta::set_mode(&child, 0o755).map_err(open)?;
                 at.sync().map_err(open)?;
@@ -224,12 +224,33 @@ fn open_child(at: &Dir, name: &[u8]) -> io::Result<Dir> {
     }
 }
 
-fn check_link(at: &Dir, link: &Stat, path: &Path) -> Result<(), Error> {
+/// The text of the link `name`, if whoever made it is trusted.
+///
+/// RACE: owner and text are those of one inode, whatever somebody else puts in its place meanwhile.
+fn read_trusted_link(at: &Dir, name: &[u8], path: &Path) -> Result<Box<[u8]>, Error> {
     let open = |source| Error::Open { path: shown(path), source };
-    let uid = link.owner.uid;
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let link =
+        rustix::fs::openat(at, name, flags, Mode::empty()).map_err(|error| open(error.into()))?;
+    let uid = super::meta::stat(&link).map_err(open)?.owner.uid;
     let around = at.stat_self().map_err(open)?.owner.uid;
-    let trusted = [0, super::host::user_id(), around];
-    if trusted.contains(&uid) { Ok(()) } else { Err(Error::ForeignLink { path: shown(path), uid }) }
+    if ![0, super::host::user_id(), around].contains(&uid) {
+        return Err(Error::ForeignLink { path: shown(path), uid });
+    }
+    let text = rustix::fs::readlinkat(&link, c"", Vec::new());
+    Ok(text.map_err(|error| open(error.into()))?.into_bytes().into())
+}
+
+/// RACE: what stands under the name of a directory that was just made may be another's by now; that one's mode is not set.
+fn check_made(child: &Dir, path: &Path) -> Result<(), Error> {
+    let open = |source| Error::Open { path: shown(path), source };
+    if child.stat_self().map_err(open)?.owner.uid == super::host::user_id() {
+        return Ok(());
+    }
+    Err(open(io::Error::new(
+        io::ErrorKind::PermissionDenied,
+        "another user's directory took its place",
+    )))
 }
 
 fn check_parent(at: &Dir, path: &Path) -> Result<(), Error> {

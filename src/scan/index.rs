@@ -13,7 +13,7 @@
 
 use std::io::{self, Write};
 
-use super::record::Sums;
+use super::record::{Record, Sums};
 use crate::model::codec::{self, Reader, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::limits::ENTRIES_MAX;
@@ -176,6 +176,20 @@ impl Index {
     /// True if it knows nothing.
     pub fn is_empty(&self) -> bool {
         self.slots.is_empty()
+    }
+
+    /// Walks all records that are still what was written, of a tree on `device`; gives how many there are, and what they add up to.
+    ///
+    /// # Errors
+    /// The first that is no record: nothing but damage that a checksum misses leads there.
+    pub fn walk(&self, device: u64) -> codec::Result<(usize, Sums)> {
+        let mut walked = (0usize, Sums::default());
+        for bytes in self.slots.iter().filter_map(|slot| self.record(slot)) {
+            Record::decode(&bytes, device)?.starts(1)?;
+            let (count, sums) = walked;
+            walked = (count.saturating_add(1), sums.plus(Sums::of(&bytes, device)?));
+        }
+        Ok(walked)
     }
 
     /// Where the record of the directory `inode` stands, if attributes were kept as `keep` says.

@@ -212,8 +212,10 @@ impl SshCluster {
     pub(crate) fn start(settings: &str, nodes: &[&str]) -> Self {
         // One place for uploaded agents: the program is large when it is built for tests.
         let cache = Path::new(env!("CARGO_TARGET_TMPDIR")).join("agents");
-        let server =
-            SshServer::start(&format!("{settings}\nSetEnv XDG_CACHE_HOME={}", cache.display()));
+        let server = SshServer::start(&format!(
+            "{settings}\nSetEnv XDG_CACHE_HOME={} SHLVL=1",
+            cache.display()
+        ));
         Self { server, cluster: Cluster::new(nodes) }
     }
 

@@ -1,7 +1,7 @@
 //! Connections that outlive a run, and what happens when they are dead.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -20,7 +20,9 @@ fn reusing(server: &SshServer) -> LinkOptions {
 /// The control sockets of `server`'s options.
 fn sockets(server: &SshServer) -> Vec<PathBuf> {
     let entries = fs::read_dir(server.path("control")).unwrap();
-    entries.map(|entry| entry.unwrap().path()).collect()
+    // The digest of the agent is remembered there too, once it has stood for long enough.
+    let is_socket = |entry: &fs::DirEntry| entry.file_type().unwrap().is_socket();
+    entries.map(Result::unwrap).filter(is_socket).map(|entry| entry.path()).collect()
 }
 
 /// The process id of the master behind a control socket.

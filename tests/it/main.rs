@@ -7,15 +7,29 @@
     reason = "tests set the stage with the system's own calls, and end where that fails"
 )]
 
+mod agent_process;
 mod cluster;
+#[path = "../../fuzz/decoders.rs"]
+mod decoders;
 mod prerequisite;
 mod ssh_server;
+mod traced;
 
 mod cli_bench;
 mod cli_config;
 mod cli_output;
 mod cli_usage;
+mod confinement;
+mod crash_points;
 mod example;
+mod fuzz_corpus;
+mod fuzz_seeds;
+mod hostile_agent;
+mod hostile_agent_lies;
+mod hostile_hub;
+mod hostile_hub_content;
+mod hostile_hub_words;
+mod hostile_mutations;
 mod hub_batches;
 mod hub_cluster;
 mod hub_early;
@@ -30,6 +44,7 @@ mod link_trust;
 mod node_access;
 mod node_commit;
 mod node_extras;
+mod node_hostile;
 mod node_model;
 mod node_mounts;
 mod node_patches;
@@ -39,6 +54,8 @@ mod node_swap;
 mod node_types;
 mod node_work;
 mod os_confine;
+mod simulation;
+mod power_loss;
 mod source_faults;
 mod source_index;
 mod source_names;

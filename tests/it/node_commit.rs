@@ -5,12 +5,15 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 
 use depsync::model::digest::{Digest, Domain};
+use depsync::model::entry::Meta;
 use depsync::model::path::TreePath;
 use depsync::node::commit;
 use depsync::node::place::Place;
 use depsync::node::steps::{Step, Steps};
 use depsync::os::meta::KeepXattrs;
 use depsync::os::root::{self, Missing};
+
+use crate::cluster::stamps;
 
 fn path(text: &str) -> TreePath {
     TreePath::new(text.as_bytes()).unwrap()
@@ -54,4 +57,55 @@ fn fault_054_a_file_that_somebody_takes_away_does_not_hold_a_commit_up_for_ever(
         assert_eq!(fs::read(here.path().join("tree/new")).unwrap(), b"new");
         assert!(!here.path().join("tree/moved").exists());
     }
+}
+
+#[test]
+fn fault_152_metadata_is_not_set_on_what_took_a_files_place() {
+    let here = tempfile::tempdir().unwrap();
+    for name in ["tree", "stage", "kept"] {
+        fs::create_dir(here.path().join(name)).unwrap();
+    }
+    let canary = here.path().join("canary");
+    fs::write(&canary, "canary").unwrap();
+    let tree = here.path().join("tree");
+    fs::hard_link(&canary, tree.join("hard-link")).unwrap();
+    std::os::unix::fs::symlink(&canary, tree.join("link")).unwrap();
+    let mode = rustix::fs::Mode::from_raw_mode(0o600);
+    rustix::fs::mkfifoat(rustix::fs::CWD, tree.join("fifo"), mode).unwrap();
+    fs::create_dir(tree.join("directory")).unwrap();
+    fs::write(tree.join("file"), "file").unwrap();
+    let before = stamps(here.path());
+    let root = open(&tree);
+    let mut place = Place {
+        parent: root.parent,
+        name: root.name,
+        root: root.dir,
+        real_path: root.real_path,
+        state: None,
+        confines: false,
+    };
+    let meta = Meta { mode: 0o777, ..Meta::default() };
+    let names = ["hard-link", "link", "fifo", "directory", "no/such/file", "file"];
+    let list = names.map(|name| Step::SetMeta {
+        path: path(name),
+        is_directory: false,
+        meta: meta.clone(),
+    });
+    let steps = Steps {
+        before: None,
+        after: Digest::of(Domain::Tree, b""),
+        list: list.into_iter().collect(),
+    };
+    let dir = |name: &str| open(&here.path().join(name)).dir.unwrap();
+    let (stage, kept) = (dir("stage"), dir("kept"));
+    // Twice: a commit that met one of them is not held up, now or at the next contact.
+    for _ in 0..2 {
+        commit::carry_out(&mut place, &steps, &stage, &kept, KeepXattrs::default()).unwrap();
+    }
+    let mut after = stamps(here.path());
+    assert_eq!(fs::metadata(tree.join("file")).unwrap().mode() & 0o7777, 0o777);
+    let mut before = before;
+    let file = Path::new("tree/file");
+    assert_ne!(before.remove(file), after.remove(file));
+    assert_eq!(before, after);
 }

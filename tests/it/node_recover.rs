@@ -5,7 +5,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Output};
 
-use crate::cluster::{Cluster, names_below};
+use crate::cluster::{Cluster, names_below, run};
 use crate::prerequisite::require;
 
 fn recover(arguments: &[&Path]) -> Output {
@@ -109,4 +109,37 @@ fn fault_085_recovery_of_a_damaged_journal_is_an_integrity_failure_and_the_other
     assert!(errors.contains("journal") && errors.contains("/nowhere"), "{errors}");
     assert_eq!(said(&output).matches("nothing was in flight").count(), 1);
     cluster.assert_same();
+}
+
+#[test]
+fn fault_088_a_node_put_back_file_by_file_while_it_was_prepared_gets_the_release_anew() {
+    if !require("fault_088_file_by_file", &["strace"]) {
+        return;
+    }
+    let mut put_back = 0;
+    for at in 1.. {
+        let mut cluster = Cluster::new(1);
+        cluster.write("edited", "old");
+        cluster.write("gone", "old");
+        cluster.push(&[]).expect(0);
+        cluster.write("edited", "new");
+        cluster.write("new/file", "new");
+        fs::remove_file(cluster.at("gone")).expect("removed");
+        if !push_killed(&mut cluster, "fsync", at) {
+            break;
+        }
+        if !said(&recover(&[&cluster.nodes[0]])).contains("waits") {
+            continue;
+        }
+        // The same names and bytes, under inodes that no list of steps knows.
+        let (around, copy) = (cluster.path().join("n0"), cluster.path().join("copy"));
+        run(Command::new("cp").arg("-a").arg(&around).arg(&copy));
+        fs::remove_dir_all(&around).expect("removed");
+        fs::rename(&copy, &around).expect("renamed");
+        cluster.push(&[]).expect(0);
+        cluster.assert_same();
+        assert_eq!(cluster.push(&[]).expect(0).state(0), "unchanged");
+        put_back += 1;
+    }
+    assert!(put_back >= 2, "before the decision and behind it: {put_back}");
 }

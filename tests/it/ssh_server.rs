@@ -180,7 +180,7 @@ fn daemon(directory: &Path, port: u16, settings: &str) -> Child {
     let text = format!(
         "{settings}\nPort {port}\nListenAddress 127.0.0.1\nHostKey {host}\nAuthorizedKeysFile {keys}\n\
          StrictModes no\nUsePAM no\nPidFile none\nPermitRootLogin yes\nPasswordAuthentication no\n\
-         KbdInteractiveAuthentication no\nPrintMotd no\nLogLevel VERBOSE\nSetEnv XDG_CACHE_HOME={cache}\n"
+         KbdInteractiveAuthentication no\nPrintMotd no\nLogLevel VERBOSE\nSetEnv XDG_CACHE_HOME={cache} SHLVL=1\n"
     );
     fs::write(directory.join("config"), text).unwrap();
     let listening = || {
