@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 type Step = (&'static str, fn() -> Result);
 
-const STEPS: [Step; 7] = [
+/// The simulation and the lies of peers are among the tests.
+const STEPS: [Step; 13] = [
     ("fmt", || cargo(&["fmt", "--all", "--check"])),
     ("clippy", || cargo(&["clippy", "--workspace", "--all-targets", "--", "-D", "warnings"])),
     ("doc", documentation),
@@ -14,6 +15,12 @@ const STEPS: [Step; 7] = [
     ("tidy", || tidy::run(false)),
     ("test", || test_run::run(&[], true)),
     ("man", || man::run(true)),
+    ("kill", || cargo(&["xtask", "crash", "kill"])),
+    ("errors", || cargo(&["xtask", "crash", "errors"])),
+    ("power", || cargo(&["xtask", "crash", "power"])),
+    ("disks", || cargo(&["xtask", "crash", "disks"])),
+    ("races", || cargo(&["xtask", "races"])),
+    ("sabotage", || cargo(&["xtask", "sabotage"])),
 ];
 
 /// Runs all steps and prints the time each took; stops at the first that fails.

@@ -12,12 +12,17 @@
 
 mod bench;
 mod ci;
+mod crash;
 mod failure;
+mod figures;
+mod fuzz;
 mod lab;
 mod man;
 mod policy;
 mod prerequisites;
 mod program;
+mod races;
+mod soak;
 mod test_run;
 mod tidy;
 mod workload;
@@ -75,6 +80,16 @@ enum Task {
     Workload(workload::Act),
     /// Compare synchronisers on a cluster on this machine
     Bench(bench::Arguments),
+    /// Swap directories, links and files under running pushes
+    Races(races::Arguments),
+    /// Stop a push at every point, in every way
+    #[command(subcommand)]
+    Crash(crash::Act),
+    /// Feed the decoders: their corpus, and where cargo-fuzz is there whatever it finds
+    Fuzz(fuzz::Arguments),
+    /// Long runs of what is random
+    #[command(subcommand)]
+    Soak(soak::Act),
     /// Write docs/cli.md
     CliReference,
 }
@@ -103,7 +118,11 @@ fn run(task: Task) -> Result {
         Task::Tidy { bless } => tidy::run(bless),
         Task::Man { check } => man::run(check),
         Task::Workload(act) => workload::act(act),
+        Task::Soak(act) => soak::act(&act),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Races(arguments) => races::run(&arguments),
+        Task::Crash(act) => crash::run(act),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::CliReference => man::write_reference(),
     }
 }

@@ -119,7 +119,7 @@ fn make_files(settings: &Settings, state: &State, node: u8) -> Result {
         "ListenAddress 127.0.0.1\nPort {port}\nHostKey \"{hostkey}\"\nAuthorizedKeysFile \"{keys}\"\n\
          StrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
          UsePAM no\nPidFile none\nMaxStartups 200\nMaxSessions 200\nUseDNS no\n\
-         SetEnv \"{MARK}={mark}\"\nSubsystem sftp internal-sftp\n",
+         SetEnv \"{MARK}={mark}\" SHLVL=1\nSubsystem sftp internal-sftp\n",
         port = sshd::port(state, node),
         hostkey = settings.node(node, "hostkey").display(),
         keys = settings.hub("id.pub").display(),

@@ -57,6 +57,7 @@ PidFile none
 MaxStartups 200
 MaxSessions 200
 UseDNS no
+SetEnv SHLVL=1
 Subsystem sftp internal-sftp
 ";
 

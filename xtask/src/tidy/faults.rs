@@ -14,7 +14,7 @@ const DOCUMENT: &str = "docs/safety.md";
 const START: &str = "<!-- faults -->";
 const END: &str = "<!-- end of faults -->";
 /// The rows that must be there.
-const ROWS: [std::ops::RangeInclusive<u16>; 3] = [1..=60, 68..=78, 101..=135];
+const ROWS: std::ops::RangeInclusive<u16> = 1..=159;
 /// What a cell without tests starts with.
 const NONE: &str = "none: ";
 
@@ -35,8 +35,6 @@ pub(super) fn check(tree: &Tree) -> (Vec<String>, Vec<String>) {
     let rows = rows(text);
     let seen: BTreeSet<u16> = rows.iter().map(|row| row.number).collect();
     let mut found: Vec<String> = ROWS
-        .into_iter()
-        .flatten()
         .filter(|number| !seen.contains(number))
         .map(|number| format!("{DOCUMENT}: the table of faults has no row {number:03}"))
         .collect();
@@ -152,7 +150,7 @@ mod tests {
     use super::*;
 
     fn document(rows: &[(u16, &str)]) -> String {
-        let all = ROWS.into_iter().flatten().filter(|n| !rows.iter().any(|(row, _)| row == n));
+        let all = ROWS.filter(|n| !rows.iter().any(|(row, _)| row == n));
         let rest = all.map(|n| format!("| {n:03} | x | none: it is tested elsewhere |\n"));
         let own = rows.iter().map(|(n, cell)| format!("| {n:03} | y | {cell} |\n"));
         format!(
