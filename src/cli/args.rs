@@ -20,9 +20,9 @@ use crate::model::manifest::OwnerPolicy;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0   every listed node is verified at the release (plan: no difference)
+  0   every listed node is verified at the release (plan, verify: no difference)
   1   failed, no node changed
-  2   differences found (plan)
+  2   differences found (plan, verify)
   3   partial: some nodes are at the release, the others are named
   4   another run holds the lock
   5   a guard refused
@@ -47,6 +47,9 @@ pub(super) enum Command {
     /// Say what a push would change on each node; exit 2 if anything
     #[command(after_help = EXIT_CODES)]
     Plan(RunArgs),
+    /// Compare every node with the release that was deployed last; exit 2 on drift
+    #[command(after_help = EXIT_CODES)]
+    Verify(VerifyArgs),
     /// Write a depsync.toml with every key explained
     Init(InitArgs),
     /// Print the completions of a shell
@@ -74,6 +77,18 @@ pub(super) enum Generate {
     },
     /// Print the reference of the command line in Markdown
     CliReference,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct VerifyArgs {
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+    /// Read every byte on the nodes again, instead of trusting what was remembered of unchanged files
+    #[arg(long, env = "DEPSYNC_DEEP", value_parser = BoolishValueParser::new())]
+    pub(super) deep: bool,
+    /// Undo the drift: what nodes have or kept is used first, then the source
+    #[arg(long, env = "DEPSYNC_REPAIR", value_parser = BoolishValueParser::new())]
+    pub(super) repair: bool,
 }
 
 #[derive(Args, Debug)]
@@ -313,7 +328,7 @@ mod tests {
     #[test]
     fn every_option_of_a_run_has_its_variable() {
         let command = super::command();
-        for name in ["push", "plan"] {
+        for name in ["push", "plan", "verify"] {
             let subcommand = command.find_subcommand(name).expect(name);
             for argument in
                 subcommand.get_arguments().filter(|argument| argument.get_long().is_some())

@@ -17,12 +17,13 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 
-use crate::hub::options::Mode;
+use crate::hub::options::{Mode, Origin};
 use crate::hub::outcome::{Failure, Verdict};
 use crate::os::process;
 
 use args::{Cli, Command};
 use console::Console;
+use push::Act;
 
 /// Runs the program with its arguments, the first of which is its name, and gives the exit code.
 ///
@@ -42,9 +43,14 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     let code = match cli.command {
         Command::Push(push) => {
             let mode = if push.dry_run { Mode::Plan } else { Mode::Push };
-            push::run(&push.run, details, mode, arguments)
+            push::run(&push.run, details, Act::of(mode), arguments)
         }
-        Command::Plan(run) => push::run(&run, details, Mode::Plan, arguments),
+        Command::Plan(run) => push::run(&run, details, Act::of(Mode::Plan), arguments),
+        Command::Verify(verify) => {
+            let mode = if verify.repair { Mode::Push } else { Mode::Verify };
+            let act = Act { mode, origin: Origin::Deployed, reread: verify.deep };
+            push::run(&verify.run, details, act, arguments)
+        }
         Command::Init(init) => init::run(&init),
         Command::Completions { shell } => generate::completions(shell),
         Command::Agent(options) => agent::serve(&options),

@@ -1,4 +1,4 @@
-//! `depsync push` and `depsync plan`.
+//! `depsync push`, `plan` and `verify`: the runs.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -13,7 +13,7 @@ use super::console::{Console, Screen, Written};
 use super::{environment, settings, signals};
 use crate::config::{self, Resolved, Settings};
 use crate::hub;
-use crate::hub::options::{Mode, RunOptions};
+use crate::hub::options::{Mode, Origin, RunOptions};
 use crate::hub::outcome::{Failure, Monitor, RunOutcome};
 use crate::hub::stop::Stop;
 use crate::model::target::Target;
@@ -24,15 +24,32 @@ use crate::report::{human, json, log};
 /// The configuration that is read without being named.
 const CONFIG_FILE: &str = "depsync.toml";
 
-/// Runs a push or a plan and reports it; gives the exit code.
+/// What a command does with the nodes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Act {
+    pub(super) mode: Mode,
+    pub(super) origin: Origin,
+    /// Every file is read again.
+    pub(super) reread: bool,
+}
+
+impl Act {
+    /// With the source as it is now.
+    pub(super) fn of(mode: Mode) -> Self {
+        Self { mode, origin: Origin::Source, reread: false }
+    }
+}
+
+/// Carries out a run and reports it; gives the exit code.
 pub(super) fn run(
     arguments: &RunArgs,
     matches: Option<&ArgMatches>,
-    mode: Mode,
+    act: Act,
     words: &[OsString],
 ) -> u8 {
+    let mode = act.mode;
     let console = Console::new(arguments.output.color, arguments.output.verbose);
-    let Prepared { log_file, resolved } = prepare(arguments, matches, mode);
+    let Prepared { log_file, resolved } = prepare(arguments, matches, act);
     let log = log_file.as_deref().map(LogFile::new);
     let write_log = |lines: &[String]| match log.as_ref().map(|log| log.append(lines)) {
         Some(Err(error)) => {
@@ -81,7 +98,7 @@ struct Prepared {
     resolved: Result<Resolved, Failure>,
 }
 
-fn prepare(arguments: &RunArgs, matches: Option<&ArgMatches>, mode: Mode) -> Prepared {
+fn prepare(arguments: &RunArgs, matches: Option<&ArgMatches>, act: Act) -> Prepared {
     let environment = match environment::read() {
         Ok(environment) => environment,
         Err(failure) => return Prepared { log_file: None, resolved: Err(failure) },
@@ -91,9 +108,11 @@ fn prepare(arguments: &RunArgs, matches: Option<&ArgMatches>, mode: Mode) -> Pre
         Ok(settings) => {
             let log_file = settings.log_file.clone();
             let mut resolved =
-                config::resolve(settings, &environment, mode).map_err(|error| error.failure());
+                config::resolve(settings, &environment, act.mode).map_err(|error| error.failure());
             if let Ok(resolved) = &mut resolved {
                 resolved.run.list_changes |= arguments.output.verbose;
+                resolved.run.origin = act.origin;
+                resolved.run.force |= act.reread;
             }
             Prepared { log_file, resolved }
         }
@@ -145,7 +164,7 @@ fn report(
 ) -> Written {
     let output = &arguments.output;
     if output.json {
-        let written = console.results(&json::lines(outcome, code));
+        let written = console.results(&json::lines(outcome, mode, code));
         console.aside(|style| human::failures(outcome, style));
         return written;
     }
@@ -154,7 +173,7 @@ fn report(
         return Written::Fine;
     }
     let style = console.style;
-    let tables = human::changes(outcome, style) + &human::table(outcome, mode, style);
+    let tables = human::changes(outcome, mode, style) + &human::table(outcome, mode, style);
     let written = console.results(&tables);
     console.aside(|style| human::notes(outcome, style) + &human::failures(outcome, style));
     written.and(console.results(&human::summary(outcome, mode, style)))

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use super::nodes::{ListedNode, limit};
 use super::{Environment, Error, Settings, cluster, values};
-use crate::hub::options::{GuardOptions, MaxDelete, Mode, NodeOptions, Require, RunOptions};
+use crate::hub::options::{
+    GuardOptions, MaxDelete, Mode, NodeOptions, Origin, Require, RunOptions,
+};
 use crate::link::{AgentProgram, LinkOptions};
 use crate::model::limits::{NODES_FILE_BYTES_MAX, RULES_BYTES_MAX, TREES_MAX};
 use crate::model::manifest::Capture;
@@ -73,7 +75,8 @@ pub fn resolve(
         lock_timeout: settings.lock_timeout.unwrap_or(Duration::ZERO),
         bytes_per_second_max: settings.bytes_per_second_max,
         mode,
-        list_changes: mode == Mode::Plan,
+        origin: Origin::Source,
+        list_changes: mode.is_read_only(),
         force: settings.force.unwrap_or(false),
         message: settings.message,
     };

@@ -14,6 +14,7 @@ use super::packer::Packer;
 use crate::model::digest::{Digest, Domain, Hasher};
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::model::patch::{Cutter, Known, Near};
+use crate::model::path::TreePath;
 use crate::model::want::Batch;
 use crate::model::{delta, limits};
 use crate::os::bulk::Bulk;
@@ -38,6 +39,12 @@ pub enum Error {
     /// The source is no longer what the manifest says.
     #[error("read the source")]
     Source(#[source] Arc<ReadError>),
+    /// The release is not what the source is, and the source does not have what a node lacks.
+    #[error("the content of {path} is neither on the node nor in the source")]
+    Nowhere {
+        /// The file.
+        path: TreePath,
+    },
     /// Out of handles or threads.
     #[error("read the source")]
     Io(#[source] Arc<std::io::Error>),
@@ -99,7 +106,9 @@ impl History {
 /// Encodes the batches of one release.
 #[derive(Debug)]
 pub struct Encoder {
-    root: Dir,
+    root: Option<Dir>,
+    /// What the source does not have was never promised.
+    is_source_other: bool,
     cutter: Cutter,
     packers: Mutex<Packers>,
     permits: Semaphore,
@@ -132,8 +141,17 @@ impl Encoder {
     /// # Errors
     /// Out of file descriptors.
     pub fn new(root: &Dir, run: &[u8]) -> std::io::Result<Self> {
+        Ok(Self { is_source_other: false, ..Self::of_stored(Some(root), run)? })
+    }
+
+    /// As [`Encoder::new`], for a release that the source, if it is there, may no longer be.
+    ///
+    /// # Errors
+    /// Out of file descriptors.
+    pub fn of_stored(root: Option<&Dir>, run: &[u8]) -> std::io::Result<Self> {
         Ok(Self {
-            root: root.try_clone()?,
+            root: root.map(Dir::try_clone).transpose()?,
+            is_source_other: true,
             cutter: Cutter::new(run),
             packers: Mutex::default(),
             permits: Semaphore::new(PACKERS_MAX),
@@ -210,17 +228,29 @@ impl Encoder {
     ) -> Result<Encoded, Error> {
         let near = known.map(|known| (&self.cutter, known));
         let packer = self.packers().take(history);
-        let packed = match packer {
-            Some(packer) => Ok(packer),
-            None => Packer::new(&self.root),
-        }
-        .and_then(|mut packer| packer.pack(batch, history, near).map(|encoded| (encoded, packer)));
+        let packer = match (packer, &self.root) {
+            (Some(packer), _) => Ok(packer),
+            (None, Some(root)) => Packer::new(root),
+            (None, None) => Err(nowhere(batch.sites.first().map(|site| &*site.path))),
+        };
+        let packed = packer
+            .and_then(|mut packer| {
+                packer.pack(batch, history, near).map(|encoded| (encoded, packer))
+            })
+            .map_err(|error| match error {
+                Error::Source(error) if self.is_source_other => nowhere(Some(error.path())),
+                error => error,
+            });
         let mut packers = self.packers();
         packers.at_work -= 1;
         let (encoded, packer) = packed?;
         packers.at_rest.push(packer);
         Ok(encoded)
     }
+}
+
+fn nowhere(path: Option<&TreePath>) -> Error {
+    Error::Nowhere { path: path.cloned().unwrap_or_default() }
 }
 
 impl Packers {

@@ -85,6 +85,10 @@ impl From<&channel::Error> for Failure {
 
 impl From<&encoder::Error> for Failure {
     fn from(error: &encoder::Error) -> Self {
+        if let encoder::Error::Nowhere { .. } = error {
+            let hint = Some("push from the source, which makes it the release".into());
+            return Self::of(Verdict::Fail, "content-missing", error, hint);
+        }
         let hint = Some("something writes to the source; push again when it is at rest".into());
         Self::of(Verdict::Fail, "source-changed", error, hint)
     }

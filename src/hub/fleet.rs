@@ -230,7 +230,7 @@ impl Fleet<'_> {
 
     /// True if one node's failure is every node's.
     fn stops_run(&self, state: NodeState, failure: &Failure) -> bool {
-        if self.shared.options.mode == Mode::Plan {
+        if self.shared.options.mode.is_read_only() {
             return failure.kind == "host-key-changed" || failure.verdict == Verdict::Usage;
         }
         if failure.kind == "host-key-changed" {

@@ -34,18 +34,19 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::os::clock::Deadline;
+use crate::os::dir::Dir;
 use crate::os::host;
 use crate::os::process;
 use crate::os::root::{self, Missing};
 use crate::scan::Progress;
 use crate::scan::index::Index;
-use crate::source::{self, Source};
+use crate::source::{self, Release, Source};
 use crate::wire::message::{SourcePlace, Txid};
 use census::Census;
 use early::Early;
 use encoder::Encoder;
 use fleet::{FleetOutcome, Shared};
-use options::{Mode, RunOptions};
+use options::{Mode, Origin, RunOptions};
 use outcome::{Event, Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
 use reach::{Direct, Reach};
 use state::{Standing, State};
@@ -121,6 +122,19 @@ fn new_runtime() -> std::io::Result<Runtime> {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
 }
 
+/// What every node is to have, and where its content is.
+struct Goal {
+    release: Release,
+    /// Where the source is, if a target must lie apart from it.
+    place: SourcePlace,
+    /// The source, if it is there.
+    root: Option<Dir>,
+    /// What the next run is to find if this one decides.
+    decided: Standing,
+    /// A release was decided before.
+    knows_a_release: bool,
+}
+
 /// What a run is given.
 struct Run<'a> {
     options: &'a RunOptions,
@@ -139,28 +153,12 @@ impl Run<'_> {
     ) -> Result<FleetOutcome, Failure> {
         let options = self.options;
         let mut standing = state.standing().map_err(|error| Failure::from(&error))?;
-        let read = self.read_source(&state)?;
-        let file_system = (read.identity.file_system_type, read.identity.file_system);
-        let is_mount = is_mount_root(&read)?;
-        guard_source_change(options, &standing, file_system, is_mount)?;
-        outcome.release = Some(read.release.id());
-        outcome.notes.extend(read.notes.iter().map(ToString::to_string));
-        self.monitor.event(Event::Scanned {
-            release: read.release.id(),
-            entries: read.entries,
-            bytes: read.bytes,
-        });
-        if read.is_news {
-            state.save_index(&read).map_err(|error| Failure::from(&error))?;
-        }
-        let decided = Standing {
-            release: Some(read.release.id()),
-            file_system: Some(file_system),
-            was_mount_root: is_mount,
-            fence: standing.fence.saturating_add(1),
+        let goal = match options.origin {
+            Origin::Source => self.source_goal(&state, &standing, outcome)?,
+            Origin::Deployed => self.deployed_goal(&state, &standing)?,
         };
-        let knows_a_release = standing.release.is_some();
-        let shared = self.share(state, (decided, knows_a_release), read)?;
+        outcome.release = Some(goal.release.id());
+        let shared = self.share(state, goal)?;
         let deadline = Instant::now() + self.deadline.left().min(FAR);
         let mut fleet = fleet::run(&shared, self.stop, deadline).await;
         if options.mode == Mode::Push {
@@ -176,6 +174,63 @@ impl Run<'_> {
             }
         }
         Ok(fleet)
+    }
+
+    /// The source as it is now, behind its guards.
+    fn source_goal(
+        &self,
+        state: &State,
+        standing: &Standing,
+        outcome: &mut RunOutcome,
+    ) -> Result<Goal, Failure> {
+        let read = self.read_source(state)?;
+        let file_system = (read.identity.file_system_type, read.identity.file_system);
+        let is_mount = is_mount_root(&read)?;
+        guard_source_change(self.options, standing, file_system, is_mount)?;
+        outcome.notes.extend(read.notes.iter().map(ToString::to_string));
+        self.monitor.event(Event::Scanned {
+            release: read.release.id(),
+            entries: read.entries,
+            bytes: read.bytes,
+        });
+        if read.is_news {
+            state.save_index(&read).map_err(|error| Failure::from(&error))?;
+        }
+        let real =
+            root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
+        Ok(Goal {
+            decided: Standing {
+                release: Some(read.release.id()),
+                file_system: Some(file_system),
+                was_mount_root: is_mount,
+                fence: standing.fence.saturating_add(1),
+            },
+            release: read.release,
+            place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
+            root: Some(read.root),
+            knows_a_release: standing.release.is_some(),
+        })
+    }
+
+    /// What was deployed last. A source that is not there is no hindrance: most of what a repair needs is on the nodes.
+    fn deployed_goal(&self, state: &State, standing: &Standing) -> Result<Goal, Failure> {
+        let never = "nothing was deployed from here yet";
+        let push = Some("push first: it says what the nodes are to have");
+        let release = standing
+            .release
+            .ok_or_else(|| Failure::said(Verdict::Diff, "never-deployed", never, push))?;
+        let manifest = state.manifest(release).ok_or_else(|| {
+            let lost = format!("the manifest of release {} is not stored here", release.short());
+            Failure::said(Verdict::Fail, "release-unknown", lost, push)
+        })?;
+        self.early.begin(&Handle::current(), self.reach, self.options);
+        Ok(Goal {
+            release: Release::of(manifest),
+            place: SourcePlace::default(),
+            root: source::open(&self.options.source.root).ok().map(|(root, _, _)| root),
+            decided: Standing { fence: standing.fence.saturating_add(1), ..standing.clone() },
+            knows_a_release: true,
+        })
     }
 
     /// Reads the source in a thread of its own, which is left behind if a dead mount holds it (row 8). Once the source is
@@ -210,29 +265,26 @@ impl Run<'_> {
         wait.receive(&read)?.map_err(|error| Failure::from(&error))
     }
 
-    fn share(
-        &self,
-        state: State,
-        (decided, knows_a_release): (Standing, bool),
-        read: Source,
-    ) -> Result<Arc<Shared>, Failure> {
+    fn share(&self, state: State, goal: Goal) -> Result<Arc<Shared>, Failure> {
         let options = self.options;
         let failed = |error: std::io::Error| Failure::of(Verdict::Fail, "hub", &error, None);
-        let real =
-            root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
         let name = options.state_dir.file_name().unwrap_or_default();
         let run = host::random_id().map(Txid).map_err(failed)?;
+        let encoder = match (options.origin, &goal.root) {
+            (Origin::Source, Some(root)) => Encoder::new(root, &run.0),
+            (_, root) => Encoder::of_stored(root.as_ref(), &run.0),
+        };
         Ok(Arc::new(Shared {
             cluster: name.to_string_lossy().into_owned(),
-            source_place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
-            encoder: Arc::new(Encoder::new(&read.root, &run.0).map_err(failed)?),
-            release: Arc::new(read.release),
+            source_place: goal.place,
+            encoder: Arc::new(encoder.map_err(failed)?),
+            release: Arc::new(goal.release),
             decisions: state.decisions().map_err(|error| Failure::from(&error))?,
             runs_before: state.begin(run).map_err(|error| Failure::from(&error))?,
             state,
             run,
-            decided,
-            knows_a_release,
+            decided: goal.decided,
+            knows_a_release: goal.knows_a_release,
             census: Census::of(options.targets.len()),
             monitor: Arc::clone(self.monitor),
             throttle: Throttle::new(options.bytes_per_second_max),

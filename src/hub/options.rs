@@ -37,6 +37,8 @@ pub struct RunOptions {
     pub bytes_per_second_max: Option<u64>,
     /// Whether nodes change or only say what would.
     pub mode: Mode,
+    /// Where the release comes from.
+    pub origin: Origin,
     /// Whether each node lists the paths of its plan.
     pub list_changes: bool,
     /// Whether every file is read again, here and on the nodes, whatever the indexes say (`--force`).
@@ -52,6 +54,25 @@ pub enum Mode {
     Push,
     /// Say what a push would change.
     Plan,
+    /// Say what differs from what was deployed.
+    Verify,
+}
+
+impl Mode {
+    /// True if nothing changes on a node.
+    pub fn is_read_only(self) -> bool {
+        self != Self::Push
+    }
+}
+
+/// Where the release comes from that nodes are to have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Origin {
+    /// It is what the source is now.
+    Source,
+    /// It is what was deployed last, as the hub's own notes have it; the source is not looked at, but for content that a
+    /// repair finds nowhere else.
+    Deployed,
 }
 
 /// Which nodes must be prepared before any commits.

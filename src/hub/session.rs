@@ -11,7 +11,7 @@ use super::early::Contact;
 use super::ended::{Ended, Holder, broken, refused};
 use super::feed;
 use super::fleet::{Order, Report, Shared};
-use super::options::Mode;
+use super::options::Origin;
 use super::outcome::{Change, Counts, Event, Failure, NodeOutcome, NodeState, Phase, Verdict};
 use crate::model::codec::Writer;
 use crate::model::limits::{ENTRIES_MAX, FENCE_AHEAD_OF_HUB_MAX, MANIFEST_BYTES_MAX};
@@ -282,7 +282,7 @@ impl Session {
             self.outcome.release = Some(self.shared.release.id());
             return Ok(());
         }
-        if self.shared.options.mode == Mode::Plan {
+        if self.shared.options.mode.is_read_only() {
             self.end_of_plan(planned);
             return Ok(());
         }
@@ -302,7 +302,11 @@ impl Session {
         self.outcome.state = if is_same { NodeState::Unchanged } else { NodeState::Differs };
         if let Some(refusal) = planned.refusal {
             let refusal = Failure::from(refusal);
-            self.outcome.notes.push(format!("a push would be refused: {}", refusal.message));
+            let what = match self.shared.options.origin {
+                Origin::Source => "push",
+                Origin::Deployed => "repair",
+            };
+            self.outcome.notes.push(format!("a {what} would be refused: {}", refusal.message));
         }
     }
 
@@ -316,7 +320,7 @@ impl Session {
             state_dir: options.node.state_dir.clone(),
             make_path: options.node.make_path,
             clock: clock::wall(),
-            read_only: options.mode == Mode::Plan,
+            read_only: options.mode.is_read_only(),
             source: self.shared.source_place.clone(),
         };
         channel.send(&ToAgent::Open(open)).await?;

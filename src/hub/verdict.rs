@@ -9,7 +9,7 @@ use super::outcome::{Failure, NodeOutcome, NodeState, Verdict};
 pub fn of(mode: Mode, nodes: &[NodeOutcome], stopped: Option<&Failure>) -> Verdict {
     let is_at_release = |node: &NodeOutcome| node.state.is_at_release();
     let has = |state| nodes.iter().any(|node| node.state == state);
-    if mode == Mode::Plan {
+    if mode.is_read_only() {
         return match stopped {
             Some(failure) => failure.verdict,
             None if has(NodeState::Differs) => Verdict::Diff,

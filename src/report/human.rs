@@ -4,6 +4,7 @@ use std::fmt::Write as _;
 
 use comfy_table::{CellAlignment, ContentArrangement, LineStyle, Table, presets};
 
+use super::drift::Drift;
 use super::figures;
 use crate::hub::options::Mode;
 use crate::hub::outcome::{ChangeKind, Counts, Failure, NodeOutcome, NodeState, RunOutcome};
@@ -55,7 +56,7 @@ pub fn changed(counts: Counts) -> String {
 }
 
 /// The paths of each plan; nodes with the same plan share one list.
-pub fn changes(outcome: &RunOutcome, style: Style) -> String {
+pub fn changes(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
     let mut plans: Vec<Vec<&NodeOutcome>> = Vec::new();
     for node in outcome.nodes.iter().filter(|node| !node.changes.is_empty()) {
         match plans.iter_mut().find(|plan| plan.iter().any(|other| other.changes == node.changes)) {
@@ -71,6 +72,12 @@ pub fn changes(outcome: &RunOutcome, style: Style) -> String {
         let changes = plan.first().map_or(&[][..], |node| &node.changes);
         let shown = if style.all_paths { changes.len() } else { changes.len().min(PATHS_MAX) };
         for change in changes.iter().take(shown) {
+            if mode == Mode::Verify {
+                let word = Drift::of(change, changes).word();
+                let line = format!("  {word:<8} {}", change.path);
+                push_line(&mut text, &style.paint(Color::Yellow, &line));
+                continue;
+            }
             let (sign, color) = match change.kind {
                 ChangeKind::Create => ('+', Color::Green),
                 ChangeKind::Update => ('~', Color::Yellow),
@@ -98,7 +105,7 @@ pub fn table(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
     table.load_style(presets::NOTHING.header_separator(rule));
     table.set_content_arrangement(ContentArrangement::Disabled);
     let mut head = vec!["node", "outcome", "changed", "sent", "time"];
-    if mode == Mode::Plan {
+    if mode.is_read_only() {
         head.remove(3);
     }
     let last = head.len() - 1;
@@ -111,7 +118,7 @@ pub fn table(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
             figures::bytes(node.bytes_sent),
             figures::duration(node.duration),
         ];
-        if mode == Mode::Plan {
+        if mode.is_read_only() {
             row.remove(3);
         }
         table.add_row(row);
@@ -170,8 +177,13 @@ pub fn summary(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
     let release = format!("release {}", release.short());
     let time = figures::duration(outcome.duration);
     let mut sentence = match mode {
-        Mode::Plan if there == all => {
+        Mode::Plan | Mode::Verify if there == all => {
             format!("no difference: {} at {release}", figures::nodes(all))
+        }
+        Mode::Verify => {
+            let differ =
+                outcome.nodes.iter().filter(|node| node.state == NodeState::Differs).count();
+            format!("{differ} of {} differ from {release}", figures::nodes(all))
         }
         Mode::Plan => {
             let differ =
@@ -359,18 +371,18 @@ mi-4:server                                          unreachable   -            
     #[test]
     fn equal_plans_are_listed_once_and_long_ones_in_part() {
         let outcome = examples::plan();
-        let text = changes(&outcome, PLAIN);
+        let text = changes(&outcome, Mode::Plan, PLAIN);
         let start = "mi-1:server\nmi-2:server\n  + carbonapps/new.car\n  - carbonapps/old.car\n  ~ conf/\\u{1b}[31m\\xff\n  t lib\n  m .\n\nmi-3:server\n  + f00\n";
         assert!(text.starts_with(start), "{text}");
         assert!(text.ends_with("  + f49\n  … and 10 more (-v shows all)\n\n"), "{text}");
-        let all = changes(&outcome, Style { all_paths: true, ..PLAIN });
+        let all = changes(&outcome, Mode::Plan, Style { all_paths: true, ..PLAIN });
         assert!(all.ends_with("  + f59\n\n"), "{all}");
     }
 
     #[test]
     fn fault_011_no_byte_of_a_path_moves_a_terminal() {
         let outcome = examples::plan();
-        let text = changes(&outcome, PLAIN) + &table(&outcome, Mode::Plan, PLAIN);
+        let text = changes(&outcome, Mode::Plan, PLAIN) + &table(&outcome, Mode::Plan, PLAIN);
         assert!(!text.contains('\u{1b}'), "{text}");
     }
 

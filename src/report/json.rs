@@ -8,6 +8,8 @@ use std::io;
 use base64::Engine as _;
 use serde::Serialize;
 
+use super::drift::Drift;
+use crate::hub::options::Mode;
 use crate::hub::outcome::{Change, Counts, Failure, NodeOutcome, RunOutcome};
 use crate::model::path::TreePath;
 
@@ -22,6 +24,9 @@ struct ChangeLine<'a> {
     #[serde(flatten)]
     path: PathKey<'a>,
     change: &'static str,
+    /// What kind of drift it is; verify alone knows of drift.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    drift: Option<&'static str>,
     bytes: u64,
 }
 
@@ -100,11 +105,12 @@ impl<'a> ErrorValue<'a> {
 }
 
 /// All lines of an outcome: of each node its changes and itself, at last the summary. `exit` is the code of the process.
-pub fn lines(outcome: &RunOutcome, exit: u8) -> String {
+pub fn lines(outcome: &RunOutcome, mode: Mode, exit: u8) -> String {
     let mut text = String::new();
     for node in &outcome.nodes {
         for change in &node.changes {
-            push(&mut text, &change_line(node, change));
+            let drift = (mode == Mode::Verify).then(|| Drift::of(change, &node.changes).word());
+            push(&mut text, &change_line(node, change, drift));
         }
         push(&mut text, &node_line(node));
     }
@@ -112,13 +118,18 @@ pub fn lines(outcome: &RunOutcome, exit: u8) -> String {
     text
 }
 
-fn change_line<'a>(node: &NodeOutcome, change: &'a Change) -> ChangeLine<'a> {
+fn change_line<'a>(
+    node: &NodeOutcome,
+    change: &'a Change,
+    drift: Option<&'static str>,
+) -> ChangeLine<'a> {
     ChangeLine {
         r#type: "change",
         format_version: FORMAT_VERSION,
         target: node.target.to_string(),
         path: PathKey::of(&change.path),
         change: change.kind.word(),
+        drift,
         bytes: change.bytes,
     }
 }
@@ -200,7 +211,7 @@ mod tests {
     use crate::hub::outcome::{NodeState, Verdict};
 
     fn parsed(outcome: &RunOutcome, exit: u8) -> Vec<Value> {
-        lines(outcome, exit)
+        lines(outcome, Mode::Plan, exit)
             .lines()
             .map(|line| serde_json::from_str(line).expect("a line of JSON"))
             .collect()
@@ -242,7 +253,7 @@ mod tests {
             kind: crate::hub::outcome::ChangeKind::Create,
             bytes: 1,
         }];
-        let text = lines(&outcome, 2);
+        let text = lines(&outcome, Mode::Plan, 2);
         assert!(text.bytes().all(|byte| matches!(byte, b' '..=b'~' | b'\n')), "{text}");
         let lines = parsed(&outcome, 2);
         assert_eq!(lines[2]["path_b64"], "Y29uZi8bWzMxbf8=");

@@ -5,6 +5,7 @@
 //!
 //! [`Failure`]: crate::hub::outcome::Failure
 
+pub mod drift;
 pub mod figures;
 pub mod human;
 pub mod json;

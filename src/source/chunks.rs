@@ -27,6 +27,15 @@ pub enum ReadError {
     },
 }
 
+impl ReadError {
+    /// The file.
+    pub fn path(&self) -> &TreePath {
+        match self {
+            Self::Unreadable { path, .. } | Self::Changed { path } => path,
+        }
+    }
+}
+
 /// Reads chunks of the source, each checked against its digest before it is given out.
 ///
 /// Keeps the last file and its directory open, so chunks are best asked for in the order of the manifest. To read in

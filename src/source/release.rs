@@ -33,6 +33,12 @@ impl Release {
         Ok(Self { id, header, listing: None, manifest: OnceLock::from(Arc::new(manifest)) })
     }
 
+    /// The release that `manifest` describes, wherever its content is.
+    pub fn of(manifest: Manifest) -> Self {
+        let (id, header) = (manifest.id(), manifest.header().clone());
+        Self { id, header, listing: None, manifest: OnceLock::from(Arc::new(manifest)) }
+    }
+
     /// Its id, the digest of the manifest.
     pub fn id(&self) -> ReleaseId {
         self.id

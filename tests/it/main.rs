@@ -61,3 +61,4 @@ mod source_index;
 mod source_names;
 mod source_tree;
 mod source_unstable;
+mod verify;
