@@ -395,7 +395,10 @@ mod tests {
         let read = |bytes: &[u8]| Reader::new(bytes, "number").u64();
         assert_eq!(read(&[0x80, 0]), Err(Error::NotCanonical { what: "number" }));
         assert_eq!(read(&[0xff; 10]), Err(Error::NotCanonical { what: "number" }));
+        let over = [[0xff; 9].as_slice(), &[2]].concat();
+        assert_eq!(read(&over), Err(Error::NotCanonical { what: "number" }), "65 bits");
         assert_eq!(read(&[0x80]), Err(Error::Truncated { what: "number" }));
+        assert!(Reader::new(&[2], "truth").bool().is_err());
         let mut huge = Writer::new();
         huge.u64(1 << 63);
         let huge = huge.finish();

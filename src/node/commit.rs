@@ -33,8 +33,15 @@ pub fn carry_out(
     keep_xattrs: KeepXattrs,
 ) -> Result<(Instant, Instant), Error> {
     let start = clock::now();
-    let mut commit =
-        Commit { place, stage, kept, keep_xattrs, touched: BTreeSet::new(), open: None };
+    let mut commit = Commit {
+        place,
+        stage,
+        kept,
+        keep_xattrs,
+        touched: BTreeSet::new(),
+        has_set_files: false,
+        open: None,
+    };
     for step in &steps.list {
         match commit.step(step) {
             // Somebody else took away what the step works on. A commit that waited for it to come back would wait for
@@ -98,6 +105,8 @@ struct Commit<'a> {
     keep_xattrs: KeepXattrs,
     /// Directories whose names changed.
     touched: BTreeSet<TreePath>,
+    /// Metadata of files was set, which the sync of a directory need not write: on btrfs it does not.
+    has_set_files: bool,
     /// The directory opened last: neighbouring steps share it.
     open: Option<(TreePath, Dir)>,
 }
@@ -251,14 +260,18 @@ impl Commit<'_> {
         if meta::stat(&file)?.link_count > 1 {
             return Err(ErrorKind::NotFound.into());
         }
+        self.has_set_files = true;
         meta::apply(file, meta, self.keep_xattrs)
     }
 
     fn sync(&mut self) -> Result<(), Error> {
         self.kept.sync().map_err(io_error("sync", "the kept area"))?;
         self.stage.sync().map_err(io_error("sync", "the stage"))?;
+        if self.touched.len() > DIRECTORY_SYNCS_MAX || self.has_set_files {
+            self.kept.sync_file_system().map_err(io_error("sync", self.place.shown()))?;
+        }
         if self.touched.len() > DIRECTORY_SYNCS_MAX {
-            return self.kept.sync_file_system().map_err(io_error("sync", self.place.shown()));
+            return Ok(());
         }
         self.place.parent.sync().map_err(io_error("sync", "the target's parent"))?;
         let Some(root) = &self.place.root else { return Ok(()) };

@@ -82,7 +82,7 @@ pub fn recover_at(
 /// Ends a prepared transaction as its hub has decided, and leaves nothing of it in the stage.
 ///
 /// # Errors
-/// As [`commit`] and [`abort`].
+/// As [`commit()`] and [`abort()`].
 pub fn settle(
     place: &mut Place,
     journal: &mut Journal,

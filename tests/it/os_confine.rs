@@ -7,7 +7,8 @@ use depsync::os::confine::{Use, confine};
 use depsync::os::dir::{Dir, Rename};
 use depsync::os::root::{self, Missing};
 
-use crate::prerequisite::skip;
+use crate::agent_process::AgentCluster;
+use crate::prerequisite::{require, skip};
 
 fn open(path: &Path) -> Dir {
     root::open(path, Missing::Refuse).expect("opened").dir.expect("there")
@@ -50,4 +51,36 @@ fn a_confined_thread_works_in_its_directories_and_nowhere_else() {
         assert!(outcome.is_err(), "{at}: {outcome:?}");
     }
     assert!(fs::read(here.path().join("other/secret")).is_ok(), "this thread is free");
+}
+
+#[test]
+fn a_real_agent_is_confined_before_it_stages() {
+    let test = "a_real_agent_is_confined_before_it_stages";
+    if !require(test, &["strace"]) {
+        return;
+    }
+    let here = tempfile::tempdir().expect("a directory");
+    let own = open(here.path());
+    let can = std::thread::spawn(move || confine([(&own, Use::Everything)])).join();
+    if !can.expect("no panic") {
+        return skip(test, "this kernel has no Landlock that lets files be moved");
+    }
+    for style in ["in-place", "swap"] {
+        let cluster = AgentCluster::new();
+        let log = cluster.at("calls");
+        let calls = "trace=landlock_restrict_self,mkdirat,renameat2";
+        let strace = format!("strace -f -y -qq -e {calls} -o {}", log.display());
+        for content in ["old", "new"] {
+            cluster.cluster.write("d/file", content);
+            cluster.push("", &strace, &["--commit", style]).expect(0);
+            cluster.cluster.assert_same();
+            let text = fs::read_to_string(&log).expect("a trace");
+            let at = |part: &str| text.lines().position(|line| line.contains(part));
+            let confined = at("landlock_restrict_self(").expect("it is confined");
+            let line = text.lines().nth(confined).unwrap();
+            assert!(line.ends_with("= 0"), "{line}");
+            let staged = at("/.depsync/tree/stage>").expect("it stages");
+            assert!(confined < staged, "{text}");
+        }
+    }
 }

@@ -21,6 +21,7 @@ mod man;
 mod policy;
 mod prerequisites;
 mod program;
+mod sabotage;
 mod races;
 mod soak;
 mod test_run;
@@ -80,6 +81,8 @@ enum Task {
     Workload(workload::Act),
     /// Compare synchronisers on a cluster on this machine
     Bench(bench::Arguments),
+    /// Make known mistakes in a copy of the workspace, each of which a test must notice
+    Sabotage(sabotage::Arguments),
     /// Swap directories, links and files under running pushes
     Races(races::Arguments),
     /// Stop a push at every point, in every way
@@ -120,6 +123,7 @@ fn run(task: Task) -> Result {
         Task::Workload(act) => workload::act(act),
         Task::Soak(act) => soak::act(&act),
         Task::Bench(arguments) => bench::run(&arguments),
+        Task::Sabotage(arguments) => sabotage::run(&arguments),
         Task::Races(arguments) => races::run(&arguments),
         Task::Crash(act) => crash::run(act),
         Task::Fuzz(arguments) => fuzz::run(&arguments),

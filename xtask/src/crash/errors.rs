@@ -15,7 +15,7 @@ use crate::failure::{Failure, Result};
 use crate::figures;
 
 /// How many runs the short form has.
-const SHORT: usize = 150;
+const SHORT: usize = 100;
 
 /// Errors of a call, once, and with `+` from there on. An interrupted call is tried again at once, so that one which is
 /// interrupted for ever is no fault that a kernel has.

@@ -85,6 +85,15 @@ impl Kind {
         }
     }
 
+    /// Copies of three of them that fit into a few gigabytes.
+    pub(crate) fn copies_max(self) -> usize {
+        match self {
+            Self::Ext4 | Self::Ext4Writeback => 400,
+            Self::Xfs => 24,
+            Self::Btrfs => 60,
+        }
+    }
+
     fn bytes(self) -> u64 {
         match self {
             Self::Ext4 | Self::Ext4Writeback => 64 << 20,

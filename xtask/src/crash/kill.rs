@@ -25,8 +25,8 @@ struct Plan {
     triple: usize,
 }
 
-const SHORT: Plan = Plan { single: 260, firsts: 12, double: 40, triple: 10 };
-const FULL: Plan = Plan { single: usize::MAX, firsts: 240, double: 2000, triple: 200 };
+const SHORT: Plan = Plan { single: 160, firsts: 6, double: 24, triple: 6 };
+const FULL: Plan = Plan { single: usize::MAX, firsts: 60, double: 500, triple: 100 };
 
 /// A run that is killed at a point, and each time that it recovers at one more.
 #[derive(Debug, Clone)]

@@ -87,6 +87,14 @@ struct Point {
     is_booted: bool,
 }
 
+impl Point {
+    fn drop_images(&self) -> Result {
+        self.images
+            .iter()
+            .try_for_each(|image| std::fs::remove_file(image).map_err(at("remove", image)))
+    }
+}
+
 /// A cluster of three machines.
 #[derive(Debug)]
 pub(crate) struct Outage {
@@ -182,22 +190,21 @@ impl Outage {
         if self.job.manner == Manner::Shutdown {
             return self.shut_down_at_some(states_max, dice);
         }
-        let (changes, points) = self.collect(dice)?;
-        let mut states: Vec<&Point> = points.iter().filter(|point| !point.is_done).collect();
-        let last = points.iter().filter(|point| point.is_done);
-        dice.keep(&mut states, states_max.saturating_sub(1));
-        for point in states.iter().copied().chain(last) {
+        let (changes, states, points) = self.collect(states_max.saturating_sub(1), dice)?;
+        for point in &points {
             self.go_on(point)?;
         }
-        Ok([changes, points.len(), states.len() + 1])
+        Ok([changes, states, points.len()])
     }
 
-    /// The disks as they were at each moment of one push at which they differ from those before.
-    fn collect(&self, dice: &mut Dice) -> Result<(usize, Vec<Point>)> {
+    /// The disks as they were at moments of one push at which they differ from those before: a sample of `count` of them,
+    /// and the end. They lie in memory, which bounds how many there may be.
+    fn collect(&self, count: usize, dice: &mut Dice) -> Result<(usize, usize, Vec<Point>)> {
         let disks = self.start()?;
         let mut progress = Progress::default();
         let mut points: Vec<Point> = Vec::new();
-        let mut changes = 0;
+        let count = count.min(self.job.kind.copies_max());
+        let (mut changes, mut states) = (0, 0);
         let mut known = BTreeSet::new();
         let outcome = stops::push(&self.sandbox, |change| {
             changes += 1;
@@ -205,19 +212,28 @@ impl Outage {
             self.write_back(&disks, dice)?;
             let promise = progress.promise(self.job.lost.has(NODES));
             let state = (self.writes(&disks)?, promise);
-            if known.insert(state) {
-                points.push(self.point(&disks, points.len(), change, promise)?);
+            if !known.insert(state) {
+                return Ok(());
+            }
+            states += 1;
+            // Each state is among the sample with the same chance, however many come (Vitter, algorithm R, 1985).
+            let seat = if states <= count { points.len() } else { dice.below(states) };
+            if let Some(left) = (seat < count && seat < points.len()).then(|| points.remove(seat)) {
+                left.drop_images()?;
+            }
+            if seat < count {
+                points.push(self.point(&disks, states, change, promise)?);
             }
             Ok(())
         })?;
-        let mut last = self.point(&disks, points.len(), "the end of the run", Promise::New)?;
+        let mut last = self.point(&disks, states + 1, "the end of the run", Promise::New)?;
         last.is_done = true;
         outcome.expect("a push that was stopped again and again", 0)?;
         points.push(last);
         for disk in disks {
             disk.unmount()?;
         }
-        Ok((changes, points))
+        Ok((changes, states + 1, points))
     }
 
     /// Mounts copies of the base images.
