@@ -350,11 +350,13 @@ impl Session {
                 self.slot = Arc::clone(&self.shared.slots).acquire_owned().await.ok();
             }
             channel.send(&ToAgent::Settle { txid: pending.txid, decided }).await?;
-            match channel.receive().await? {
-                ToHub::Settled { release } => self.outcome.release = release,
+            let release = match channel.receive().await? {
+                ToHub::Settled { release } => release,
                 other => return Err(refused(other)),
-            }
-            let end = if decided { "completed" } else { "dropped" };
+            };
+            self.outcome.release = release;
+            // A node drops what was decided, too, where its stage is not the one that was prepared.
+            let end = if release == Some(pending.release) { "completed" } else { "dropped" };
             self.outcome.notes.push(format!("the commit of an earlier run was {end} first"));
         }
         self.is_settled = true;

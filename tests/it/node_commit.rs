@@ -23,6 +23,19 @@ fn open(path: &Path) -> root::Root {
     root::open(path, Missing::Refuse).unwrap()
 }
 
+/// The target at `path`, without a state.
+fn place(path: &Path) -> Place {
+    let root = open(path);
+    Place {
+        parent: root.parent,
+        name: root.name,
+        root: root.dir,
+        real_path: root.real_path,
+        state: None,
+        confines: false,
+    }
+}
+
 #[test]
 fn fault_054_a_file_that_somebody_takes_away_does_not_hold_a_commit_up_for_ever() {
     let here = tempfile::tempdir().unwrap();
@@ -31,15 +44,7 @@ fn fault_054_a_file_that_somebody_takes_away_does_not_hold_a_commit_up_for_ever(
     }
     fs::write(here.path().join("stage/n1"), "new").unwrap();
     let inode = fs::metadata(here.path().join("stage/n1")).unwrap().ino();
-    let root = open(&here.path().join("tree"));
-    let mut place = Place {
-        parent: root.parent,
-        name: root.name,
-        root: root.dir,
-        real_path: root.real_path,
-        state: None,
-        confines: false,
-    };
+    let mut place = place(&here.path().join("tree"));
     let (from, to) = (path("taken-away"), path("moved"));
     let list = vec![
         Step::Move { from, to, inode: 1 },
@@ -75,15 +80,7 @@ fn fault_152_metadata_is_not_set_on_what_took_a_files_place() {
     fs::create_dir(tree.join("directory")).unwrap();
     fs::write(tree.join("file"), "file").unwrap();
     let before = stamps(here.path());
-    let root = open(&tree);
-    let mut place = Place {
-        parent: root.parent,
-        name: root.name,
-        root: root.dir,
-        real_path: root.real_path,
-        state: None,
-        confines: false,
-    };
+    let mut place = place(&tree);
     let meta = Meta { mode: 0o777, ..Meta::default() };
     let names = ["hard-link", "link", "fifo", "directory", "no/such/file", "file"];
     let list = names.map(|name| Step::SetMeta {
