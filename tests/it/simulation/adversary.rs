@@ -54,6 +54,8 @@ pub(crate) struct Plan {
     pub(crate) single: Option<(usize, Way, u32, Act)>,
     /// The hub dies at the so manieth unit.
     pub(crate) hub_dies_at: Option<u32>,
+    /// The hub dies as the so manieth node is to tell it this: the order in which nodes get there is nobody's to choose.
+    pub(crate) hub_dies_hearing: Option<(usize, &'static str)>,
     /// Nobody is told of the hub's death.
     pub(crate) is_half_open: bool,
     /// This node dies in the moment it says, or hears, this.
@@ -75,6 +77,7 @@ impl Plan {
             && self.single.is_none()
             && self.dies_at.is_none()
             && self.hub_dies_at.is_none()
+            && self.hub_dies_hearing.is_none()
             && self.stop_at.is_none()
             && self.slow.is_none()
     }
@@ -243,6 +246,16 @@ impl Adversary {
     fn act(&mut self, unit: &Unit<'_>) -> Act {
         if self.plan.hub_dies_at == Some(self.units) {
             return Act::HubDies;
+        }
+        if let Some((left, name)) = &mut self.plan.hub_dies_hearing
+            && unit.way == Way::ToHub
+            && unit.name() == *name
+        {
+            *left -= 1;
+            if *left == 0 {
+                self.plan.hub_dies_hearing = None;
+                return Act::HubDies;
+            }
         }
         if let Some((node, way, at, act)) = self.plan.single
             && (node, way, at) == (unit.node, unit.way, unit.at)

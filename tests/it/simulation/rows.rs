@@ -66,9 +66,9 @@ fn single(node: usize, way: Way, at: u32, act: Act) -> Plan {
     Plan { single: Some((node, way, at, act)), ..Plan::default() }
 }
 
-/// The hub dies in the moment in which it would say so.
-fn hub_dies(way: Way, at: u32) -> Plan {
-    single(1, way, at, Act::HubDies)
+/// The hub dies when all of `nodes` are prepared, and the word of the last arrives no more.
+fn all_prepared(nodes: usize) -> Plan {
+    Plan { hub_dies_hearing: Some((nodes, "Prepared")), ..Plan::default() }
 }
 
 #[test]
@@ -91,8 +91,7 @@ fn fault_071_an_operator_who_insists_too_late_is_told_that_it_is_done() {
 #[test]
 fn fault_087_a_hub_that_lost_its_state_drops_what_nobody_committed() {
     let mut world = changed(87, 3);
-    // The word of one that it is prepared arrives no more.
-    world.push(hub_dies(Way::ToHub, 4));
+    world.push(all_prepared(3));
     world.wait(Duration::from_secs(130));
     assert!((0..3).all(|node| is_prepared(&world, node)), "all wait for a decision");
     world.lose_hub();
@@ -132,7 +131,7 @@ fn fault_087_a_hub_that_lost_its_state_completes_what_one_node_committed() {
 fn fault_088_a_node_restored_from_an_old_copy_is_pushed_to_again() {
     let mut world = changed(88, 2);
     let old = world.copy(0);
-    world.push(hub_dies(Way::ToHub, 4));
+    world.push(all_prepared(2));
     world.wait(Duration::from_secs(130));
     assert!(is_prepared(&world, 0));
     let prepared = world.copy(0);
@@ -186,7 +185,8 @@ fn fault_093_a_link_may_end_at_each_boundary_of_a_frame_and_within_each() {
 fn fault_095_an_agent_whose_hub_is_gone_ends_and_holds_what_is_prepared() {
     let mut world = changed(95, 2);
     // Node 0 is prepared; node 1 stages, and what it needs does not come any more.
-    let plan = Plan { is_half_open: true, slow: Some((1, 10_000)), ..hub_dies(Way::ToAgent, 5) };
+    let dies = single(1, Way::ToAgent, 5, Act::HubDies);
+    let plan = Plan { is_half_open: true, slow: Some((1, 10_000)), ..dies };
     assert!(world.push(plan).is_none(), "the hub dies");
     world.wait(Duration::from_secs(50));
     assert!(world.has_agents(), "they wait for a sign of life");
