@@ -98,12 +98,18 @@ pub fn settle(
     drop_leftovers(place, journal)
 }
 
-/// True if everything that the prepared transaction installs is the very thing that was staged: steps know it by inode.
+/// True if the stage is there, and everything that the prepared transaction installs is the very thing that was staged:
+/// steps know it by inode.
 fn is_whole(place: &Place, journal: &Journal, txid: Txid) -> Result<bool, Error> {
     let flight = journal.standing().flight.as_ref().filter(|flight| flight.txid == txid);
     let Some(Phase::Prepared(digest)) = flight.map(|flight| flight.phase) else { return Ok(true) };
+    let state = place.state()?;
+    let found = state.stage.find(txid.to_string().as_bytes());
+    if found.map_err(io_error("look at", "the stage"))?.is_none() {
+        return Ok(false);
+    }
     let list = read_steps(place, txid, digest)?;
-    let stage = place.state()?.stage_of(txid)?;
+    let stage = state.stage_of(txid)?;
     for step in &list.list {
         let Step::Install { number, inode, .. } = step else { continue };
         let found =
@@ -120,8 +126,11 @@ fn is_whole(place: &Place, journal: &Journal, txid: Txid) -> Result<bool, Error>
 /// # Errors
 /// [`Error::Io`], [`Error::State`].
 pub fn abort(place: &Place, journal: &mut Journal, txid: Txid) -> Result<(), Error> {
-    journal.append(&Record::Aborted { txid })?;
-    place.state()?.drop_stage(txid)
+    let recorded = journal.append(&Record::Aborted { txid });
+    // A record that a full quota does not take must not hold back the room that the stage gives: whoever comes next finds
+    // none, and aborts what the journal still shows.
+    let dropped = place.state()?.drop_stage(txid);
+    recorded.and(dropped)
 }
 
 /// Makes a prepared transaction live; `keep_xattrs` is what its release keeps, if that is known. Gives how long the tree was between two releases, in microseconds.
