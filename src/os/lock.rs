@@ -10,7 +10,7 @@ use super::dir::Dir;
 /// A held lock; dropping it frees it. The file stays: unlinking it would let two hold "the" lock.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 /// What an attempt to take a lock found.
@@ -23,6 +23,14 @@ pub enum Attempt {
         /// What the holder wrote, at most 4 KiB.
         by: Vec<u8>,
     },
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // RACE: a child that was forked and has not become its program yet holds the open file as well, and with it a lock
+        // that is only closed here. An error leaves what closing does.
+        if flock(&self.file, FlockOperation::Unlock).is_err() {}
+    }
 }
 
 /// Tries to take the lock on the file `name` in `directory` and to write `about` into it.
@@ -58,7 +66,7 @@ fn try_take_alone(directory: &Dir, name: &[u8], about: &[u8]) -> io::Result<Atte
                 }
                 written => written?,
             }
-            Ok(Attempt::Taken(Lock { _file: file }))
+            Ok(Attempt::Taken(Lock { file }))
         }
         Err(TryLockError::WouldBlock) => {
             let mut by = Vec::new();
@@ -66,5 +74,25 @@ fn try_take_alone(directory: &Dir, name: &[u8], about: &[u8]) -> io::Result<Atte
             Ok(Attempt::Held { by })
         }
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::root::{self, Missing};
+
+    #[test]
+    fn a_lock_given_back_is_free_though_a_child_still_has_its_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let opened = root::open(directory.path(), Missing::Refuse).expect("opened");
+        let dir = opened.dir.expect("a directory");
+        let take = || try_take(&dir, b"lock", b"me").expect("asked");
+        let Attempt::Taken(lock) = take() else { panic!("nobody holds it") };
+        let of_a_child = lock.file.try_clone().expect("shared");
+        assert!(matches!(take(), Attempt::Held { by } if by == b"me"));
+        drop(lock);
+        assert!(matches!(take(), Attempt::Taken(_)), "held by nobody but a forked child");
+        drop(of_a_child);
     }
 }

@@ -256,8 +256,6 @@ fn options(here: &Path, roots: &[PathBuf]) -> RunOptions {
         Environment { working_directory: here.into(), home: Some(here.into()), state_home: None };
     let mut options = config::resolve(settings, &environment, Mode::Push).expect("options").run;
     options.source.threads = 1;
-    // RACE: a process that another test starts holds a lock that was just given back until it has become its program.
-    options.lock_timeout = Duration::from_secs(1);
     options
 }
 
