@@ -148,6 +148,15 @@ fn fault_148_lengths_and_counts_out_of_all_bounds_are_refused_without_memory() {
         let is_refused = decode_content(&mut reader).is_err() || reader.finish().is_err();
         assert!(is_refused, "{count}");
     }
+    let chunk_max = u64::from(limits::CHUNK_BYTES_MAX);
+    for (bytes, is_taken) in [(0, false), (1, true), (chunk_max, true), (chunk_max + 1, false)] {
+        let mut content = Writer::new();
+        content.u64(1);
+        content.u64(bytes << 1);
+        content.digest(&Digest([7; Digest::BYTES]));
+        let read = decode_content(&mut Reader::new(&content.finish(), "content"));
+        assert_eq!(read.is_ok(), is_taken, "a chunk of {bytes}");
+    }
     let mut writer = header();
     writer.u8(0b10_0000); // a tag that no writer writes
     assert!(Manifest::from_bytes(writer.finish()).is_err());

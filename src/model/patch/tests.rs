@@ -172,6 +172,7 @@ fn fault_148_and_149_patches_that_no_hub_makes_are_refused() {
         patch.finish()
     };
     let first = cutter().cut(&old).next().expect("a piece").len();
+    let many = [b'm'; 10_000];
     assert_eq!(apply_to(&forged(&[3, 0], b""), first).as_deref(), Ok(&old[..first]));
     assert_eq!(apply_to(&forged(&[6], b"abc"), 3).as_deref(), Ok(&b"abc"[..]));
     let count = ids.len() as u64;
@@ -179,6 +180,7 @@ fn fault_148_and_149_patches_that_no_hub_makes_are_refused() {
         (&[3, 0][..], &b""[..], first - 1, "more than wanted"),
         (&[3, 0], b"", first + 1, "less than wanted"),
         (&[6], b"abc", 2, "more literal bytes than wanted"),
+        (&[20_000], &many, 100, "far more literal bytes than wanted"),
         (&[6], b"ab", 3, "fewer literal bytes than told"),
         (&[6], b"abcd", 3, "bytes left over"),
         (&[2, 4], b"abc", 3, "literals told twice"),

@@ -3,11 +3,14 @@
 use std::fs;
 use std::time::Duration;
 
-use depsync::hub::options::Require;
+use depsync::hub::options::{MaxDelete, Require};
 use depsync::hub::outcome::{NodeState, RunOutcome, Verdict};
+use depsync::node::error::Error;
 use depsync::node::journal::Phase;
+use depsync::node::{recover, steps};
 
 use super::adversary::{Act, Plan};
+use super::death::{Waiting, waiting_at};
 use super::dice::Dice;
 use super::link::Way;
 use super::tree::{Tree, shape};
@@ -89,6 +92,45 @@ fn fault_071_an_operator_who_insists_too_late_is_told_that_it_is_done() {
 }
 
 #[test]
+fn fault_032_a_guard_at_a_node_that_answers_late_stops_all_of_them() {
+    let mut world = changed(32, 3);
+    world.options.guard.max_delete = MaxDelete::Count(60);
+    for number in 0..61 {
+        fs::write(world.root(2).join(format!("of its own {number}")), "own").expect("a file");
+    }
+    let before: Vec<_> = (0..3).map(|node| stamps(&world.root(node))).collect();
+    // The others are prepared long before it has heard what is to go.
+    let plan = Plan { slow: Some((2, 100)), ..Plan::default() };
+    let outcome = world.push(plan).expect("the hub lives");
+    assert_eq!(outcome.verdict, Verdict::Guard, "{outcome:?}");
+    let after: Vec<_> = (0..3).map(|node| stamps(&world.root(node))).collect();
+    assert!(before == after, "something was written");
+    let trace = world.net.lock().adversary.trace();
+    assert!([0, 1].iter().all(|node| trace.contains(&format!("run 2 n{node} ->  4 Prepared"))));
+    world.options.guard.max_delete = MaxDelete::Percent(100);
+    assert_ends_well(&mut world);
+}
+
+#[test]
+fn fault_085_a_list_of_steps_that_is_damaged_becomes_no_promise() {
+    let mut world = changed(85, 2);
+    world.push(all_prepared(2));
+    world.wait(Duration::from_secs(130));
+    let root = world.root(0).into_os_string().into_encoded_bytes();
+    let Waiting { mut place, mut journal, txid, .. } = waiting_at(&root).expect("prepared");
+    let list = world.node(0).join(".depsync/tree/stage").join(txid.to_string());
+    let list = list.join(std::str::from_utf8(steps::NAME).expect("a name"));
+    let mut bytes = fs::read(&list).expect("a list");
+    bytes[3] ^= 1;
+    fs::write(&list, bytes).expect("damaged");
+    let refused = recover::commit(&mut place, &mut journal, txid, None);
+    assert!(matches!(refused, Err(Error::State { .. })), "{refused:?}");
+    drop((place, journal));
+    assert!(is_prepared(&world, 0), "COMMITTING was written for what cannot be carried out");
+    assert_ends_well(&mut world);
+}
+
+#[test]
 fn fault_087_a_hub_that_lost_its_state_drops_what_nobody_committed() {
     let mut world = changed(87, 3);
     world.push(all_prepared(3));
@@ -119,7 +161,7 @@ fn fault_087_a_hub_that_lost_its_state_completes_what_one_node_committed() {
     world.lose_hub();
     // Nothing but the old commit can be carried out: the source has since become what no run takes.
     world.options.require = Require::All;
-    world.options.guard.max_delete = depsync::hub::options::MaxDelete::Count(0);
+    world.options.guard.max_delete = MaxDelete::Count(0);
     world.set_source(&Tree::default());
     fs::write(world.source().join("other"), "other").expect("another source");
     let outcome = world.push(Plan::default()).expect("the hub lives");
