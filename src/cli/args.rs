@@ -15,6 +15,7 @@ use clap::builder::BoolishValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::config::values;
+use crate::hub::history::Revision;
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::model::manifest::OwnerPolicy;
 
@@ -50,6 +51,9 @@ pub(super) enum Command {
     /// Compare every node with the release that was deployed last; exit 2 on drift
     #[command(after_help = EXIT_CODES)]
     Verify(VerifyArgs),
+    /// Bring every node back to an earlier release, which stays pinned until push --unpin
+    #[command(after_help = EXIT_CODES)]
+    Rollback(RollbackArgs),
     /// Write a depsync.toml with every key explained
     Init(InitArgs),
     /// Print the completions of a shell
@@ -92,6 +96,18 @@ pub(super) struct VerifyArgs {
 }
 
 #[derive(Args, Debug)]
+pub(super) struct RollbackArgs {
+    /// Which release: the beginning of its id, @{2} for two releases ago, '@{2 days ago}' for what was live then [default: @{1}]
+    #[arg(value_name = "RELEASE", value_parser = values::revision)]
+    pub(super) release: Option<Revision>,
+    /// Change nothing; say what the rollback would change
+    #[arg(short = 'n', long, env = "DEPSYNC_DRY_RUN", value_parser = BoolishValueParser::new())]
+    pub(super) dry_run: bool,
+    #[command(flatten)]
+    pub(super) run: OptionArgs,
+}
+
+#[derive(Args, Debug)]
 pub(super) struct AgentArgs {
     /// Work in this directory alone, and below it; may be given several times
     #[arg(long, value_name = "DIR")]
@@ -131,6 +147,9 @@ pub(super) struct PushArgs {
     /// Change nothing; the same as plan
     #[arg(short = 'n', long, env = "DEPSYNC_DRY_RUN", value_parser = BoolishValueParser::new())]
     pub(super) dry_run: bool,
+    /// Replace a release that a rollback has pinned
+    #[arg(long, env = "DEPSYNC_UNPIN", value_parser = BoolishValueParser::new())]
+    pub(super) unpin: bool,
     #[command(flatten)]
     pub(super) run: RunArgs,
 }
@@ -141,6 +160,13 @@ pub(super) struct RunArgs {
     /// The directory whose contents become the contents of every target; a trailing slash changes nothing
     #[arg(value_name = "SOURCE")]
     pub(super) source_argument: Option<PathBuf>,
+    #[command(flatten)]
+    pub(super) options: OptionArgs,
+}
+
+/// What all runs share.
+#[derive(Args, Debug)]
+pub(super) struct OptionArgs {
     #[command(flatten)]
     pub(super) cluster: ClusterArgs,
     #[command(flatten)]
@@ -328,7 +354,7 @@ mod tests {
     #[test]
     fn every_option_of_a_run_has_its_variable() {
         let command = super::command();
-        for name in ["push", "plan", "verify"] {
+        for name in ["push", "plan", "verify", "rollback"] {
             let subcommand = command.find_subcommand(name).expect(name);
             for argument in
                 subcommand.get_arguments().filter(|argument| argument.get_long().is_some())

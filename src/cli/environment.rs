@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::args::ColorWhen;
 use crate::config::Environment;
 use crate::hub::outcome::Failure;
+use crate::model::untrusted::Untrusted;
 
 use super::usage;
 
@@ -18,7 +19,14 @@ pub(super) fn read() -> Result<Environment, Failure> {
         .map_err(|error| usage("find the working directory", vec![error.to_string()], None))?;
     let path =
         |name: &str| std::env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    Ok(Environment { working_directory, home: path("HOME"), state_home: path("XDG_STATE_HOME") })
+    let user = ["SUDO_USER", "LOGNAME", "USER"].into_iter().find_map(path);
+    let user = user.map(|user| Untrusted::new(user.as_os_str().as_encoded_bytes()).to_string());
+    Ok(Environment {
+        working_directory,
+        home: path("HOME"),
+        state_home: path("XDG_STATE_HOME"),
+        user,
+    })
 }
 
 /// The home directory, which relative targets of an agent start at.

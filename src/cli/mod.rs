@@ -17,6 +17,7 @@ use std::process::ExitCode;
 
 use clap::FromArgMatches as _;
 
+use crate::hub::history::Revision;
 use crate::hub::options::{Mode, Origin};
 use crate::hub::outcome::{Failure, Verdict};
 use crate::os::process;
@@ -43,13 +44,23 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
     let code = match cli.command {
         Command::Push(push) => {
             let mode = if push.dry_run { Mode::Plan } else { Mode::Push };
-            push::run(&push.run, details, Act::of(mode), arguments)
+            let act = Act { unpin: push.unpin, ..Act::of(mode, &push.run) };
+            push::run(&push.run.options, details, &act, arguments)
         }
-        Command::Plan(run) => push::run(&run, details, Act::of(Mode::Plan), arguments),
+        Command::Plan(run) => {
+            push::run(&run.options, details, &Act::of(Mode::Plan, &run), arguments)
+        }
         Command::Verify(verify) => {
             let mode = if verify.repair { Mode::Push } else { Mode::Verify };
-            let act = Act { mode, origin: Origin::Deployed, reread: verify.deep };
-            push::run(&verify.run, details, act, arguments)
+            let act =
+                Act { origin: Origin::Deployed, reread: verify.deep, ..Act::of(mode, &verify.run) };
+            push::run(&verify.run.options, details, &act, arguments)
+        }
+        Command::Rollback(rollback) => {
+            let mode = if rollback.dry_run { Mode::Plan } else { Mode::Push };
+            let origin = Origin::Earlier(rollback.release.unwrap_or(Revision::Back(1)));
+            let act = Act { mode, origin, reread: false, unpin: false, source: None };
+            push::run(&rollback.run, details, &act, arguments)
         }
         Command::Init(init) => init::run(&init),
         Command::Completions { shell } => generate::completions(shell),

@@ -1,4 +1,4 @@
-//! `depsync push`, `plan` and `verify`: the runs.
+//! `depsync push`, `plan`, `verify` and `rollback`: the runs.
 
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStrExt as _;
@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-use super::args::RunArgs;
+use super::args::{OptionArgs, RunArgs};
 use super::console::{Console, Screen, Written};
 use super::{environment, settings, signals};
 use crate::config::{self, Resolved, Settings};
@@ -25,26 +25,31 @@ use crate::report::{human, json, log};
 const CONFIG_FILE: &str = "depsync.toml";
 
 /// What a command does with the nodes.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Act {
     pub(super) mode: Mode,
     pub(super) origin: Origin,
     /// Every file is read again.
     pub(super) reread: bool,
+    /// A pinned release may be replaced.
+    pub(super) unpin: bool,
+    /// SOURCE, where the command takes one.
+    pub(super) source: Option<PathBuf>,
 }
 
 impl Act {
-    /// With the source as it is now.
-    pub(super) fn of(mode: Mode) -> Self {
-        Self { mode, origin: Origin::Source, reread: false }
+    /// With the source of `run` as it is now.
+    pub(super) fn of(mode: Mode, run: &RunArgs) -> Self {
+        let source = run.source_argument.clone();
+        Self { mode, origin: Origin::Source, reread: false, unpin: false, source }
     }
 }
 
 /// Carries out a run and reports it; gives the exit code.
 pub(super) fn run(
-    arguments: &RunArgs,
+    arguments: &OptionArgs,
     matches: Option<&ArgMatches>,
-    act: Act,
+    act: &Act,
     words: &[OsString],
 ) -> u8 {
     let mode = act.mode;
@@ -98,21 +103,22 @@ struct Prepared {
     resolved: Result<Resolved, Failure>,
 }
 
-fn prepare(arguments: &RunArgs, matches: Option<&ArgMatches>, act: Act) -> Prepared {
+fn prepare(arguments: &OptionArgs, matches: Option<&ArgMatches>, act: &Act) -> Prepared {
     let environment = match environment::read() {
         Ok(environment) => environment,
         Err(failure) => return Prepared { log_file: None, resolved: Err(failure) },
     };
     let here = &environment.working_directory;
-    match merge(arguments, matches, here) {
+    match merge(arguments, act.source.as_ref(), matches, here) {
         Ok(settings) => {
             let log_file = settings.log_file.clone();
             let mut resolved =
                 config::resolve(settings, &environment, act.mode).map_err(|error| error.failure());
             if let Ok(resolved) = &mut resolved {
                 resolved.run.list_changes |= arguments.output.verbose;
-                resolved.run.origin = act.origin;
-                resolved.run.force |= act.reread;
+                resolved.run.origin = act.origin.clone();
+                resolved.run.reread |= act.reread;
+                resolved.run.unpin |= act.unpin;
             }
             Prepared { log_file, resolved }
         }
@@ -125,11 +131,12 @@ fn prepare(arguments: &RunArgs, matches: Option<&ArgMatches>, act: Act) -> Prepa
 
 /// Flags and environment over the configuration, if there is one.
 fn merge(
-    arguments: &RunArgs,
+    arguments: &OptionArgs,
+    source: Option<&PathBuf>,
     matches: Option<&ArgMatches>,
     here: &Path,
 ) -> Result<Settings, Failure> {
-    let flags = settings::of_arguments(arguments, matches, here)?;
+    let flags = settings::of_arguments(arguments, source, matches, here)?;
     let default =
         || Some(PathBuf::from(CONFIG_FILE)).filter(|path| operator_file::exists(&here.join(path)));
     match arguments.cluster.config.clone().or_else(default) {
@@ -150,6 +157,8 @@ fn stopped(failure: Failure) -> RunOutcome {
         notes: Vec::new(),
         failure: Some(failure),
         duration: Duration::ZERO,
+        scan: Duration::ZERO,
+        prepare: None,
         commit_window: None,
     }
 }
@@ -157,7 +166,7 @@ fn stopped(failure: Failure) -> RunOutcome {
 /// Prints the outcome: results on standard output, what went wrong beside it, the sentence last.
 fn report(
     console: Console,
-    arguments: &RunArgs,
+    arguments: &OptionArgs,
     outcome: &RunOutcome,
     mode: Mode,
     code: u8,

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use std::path::{Path, PathBuf};
 
-use super::args::RunArgs;
+use super::args::OptionArgs;
 use super::usage;
 use crate::config::{Nodes, Settings};
 use crate::hub::outcome::Failure;
@@ -14,7 +14,8 @@ use crate::hub::outcome::Failure;
 /// # Errors
 /// A target that is none, and what is said twice in different ways.
 pub(super) fn of_arguments(
-    run: &RunArgs,
+    run: &OptionArgs,
+    source_argument: Option<&PathBuf>,
     matches: Option<&ArgMatches>,
     working_directory: &Path,
 ) -> Result<Settings, Failure> {
@@ -24,14 +25,14 @@ pub(super) fn of_arguments(
     let at = |path: &PathBuf| working_directory.join(path);
     let all_at = |paths: &[PathBuf]| paths.iter().map(at).collect();
     let set = |flag: bool| flag.then_some(true);
-    if run.source_argument.is_some() && typed("source") {
+    if source_argument.is_some() && typed("source") {
         let hint = Some("give it once".to_owned());
         return Err(usage("the source is given both as SOURCE and as --source", Vec::new(), hint));
     }
     let (cluster, link, content, guard, rollout) =
         (&run.cluster, &run.link, &run.content, &run.guard, &run.rollout);
     Ok(Settings {
-        source: run.source_argument.as_ref().or(cluster.source.as_ref()).map(at),
+        source: source_argument.or(cluster.source.as_ref()).map(at),
         nodes: nodes(run, &typed, working_directory)?,
         limit: cluster.limit.clone(),
         message: cluster.message.clone(),
@@ -69,7 +70,7 @@ pub(super) fn of_arguments(
 
 /// `--nodes` or `--node`; what is typed stands over the environment.
 fn nodes(
-    run: &RunArgs,
+    run: &OptionArgs,
     typed: &impl Fn(&str) -> bool,
     working_directory: &Path,
 ) -> Result<Option<Nodes>, Failure> {

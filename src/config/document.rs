@@ -41,7 +41,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
         ],
     ),
     ("rollout", &["require", "parallel"]),
-    ("keep", &["releases"]),
+    ("keep", &["releases", "age", "bytes", "runs"]),
     ("storage", &["approach", "state_dir", "commit"]),
     ("run", &["timeout", "connect_timeout", "deadline", "lock_timeout", "bwlimit", "log_file"]),
 ];
@@ -146,6 +146,12 @@ struct Rollout {
 #[serde(default, deny_unknown_fields)]
 struct Keep {
     releases: Option<u32>,
+    #[serde(deserialize_with = "value::time_limit")]
+    age: Option<Duration>,
+    #[serde(deserialize_with = "value::rate")]
+    bytes: Option<u64>,
+    #[serde(deserialize_with = "value::parallel")]
+    runs: Option<usize>,
 }
 
 #[derive(Deserialize, Default)]
@@ -318,6 +324,9 @@ impl Reader<'_> {
             require: rollout.require,
             parallel: rollout.parallel,
             keep_releases: keep.releases,
+            keep_age: keep.age,
+            keep_bytes: keep.bytes,
+            keep_runs: keep.runs.map(|runs| u32::try_from(runs).unwrap_or(u32::MAX)),
             node_state_dir: storage.state_dir,
             commit: storage.commit,
             timeout: run.timeout,

@@ -36,6 +36,8 @@ pub struct Environment {
     pub home: Option<PathBuf>,
     /// `XDG_STATE_HOME`.
     pub state_home: Option<PathBuf>,
+    /// Who is at work, for people: `SUDO_USER`, `LOGNAME` or `USER`.
+    pub user: Option<String>,
 }
 
 /// Why there are no options for a run. Always the operator's to mend: usage.

@@ -6,14 +6,17 @@ use std::time::Duration;
 use super::nodes::{ListedNode, limit};
 use super::{Environment, Error, Settings, cluster, values};
 use crate::hub::options::{
-    GuardOptions, MaxDelete, Mode, NodeOptions, Origin, Require, RunOptions,
+    GuardOptions, Keep, MaxDelete, Mode, NodeOptions, Origin, Require, RunOptions,
 };
 use crate::link::{AgentProgram, LinkOptions};
 use crate::model::limits::{NODES_FILE_BYTES_MAX, RULES_BYTES_MAX, TREES_MAX};
 use crate::model::manifest::Capture;
 use crate::model::path::TreePath;
-use crate::os::operator_file;
+use crate::os::{host, operator_file};
 use crate::source;
+
+/// Runs that the history keeps: a week of one each minute.
+const HISTORY_RUNS: u32 = 10_000;
 
 /// What a run needs.
 #[derive(Debug)]
@@ -65,9 +68,14 @@ pub fn resolve(
             no_delete: settings.no_delete.unwrap_or(false),
             make_path: settings.make_path.unwrap_or(false),
             state_dir: settings.node_state_dir,
-            keep_releases: settings.keep_releases.unwrap_or(5),
             commit: settings.commit.unwrap_or_default(),
         },
+        keep: Keep {
+            releases: settings.keep_releases.unwrap_or(Keep::default().releases),
+            age: settings.keep_age,
+            bytes: settings.keep_bytes,
+        },
+        history_runs: settings.keep_runs.unwrap_or(HISTORY_RUNS),
         require: settings.require.unwrap_or(Require::Reachable),
         parallel: settings.parallel.unwrap_or(64),
         timeout: settings.timeout.unwrap_or(Duration::from_mins(1)),
@@ -77,7 +85,10 @@ pub fn resolve(
         mode,
         origin: Origin::Source,
         list_changes: mode.is_read_only(),
+        reread: settings.force.unwrap_or(false),
         force: settings.force.unwrap_or(false),
+        unpin: settings.unpin.unwrap_or(false),
+        operator: environment.user.clone().unwrap_or_else(|| host::user_id().to_string()),
         message: settings.message,
     };
     Ok(Resolved { cluster: name, run })
@@ -207,7 +218,7 @@ mod tests {
             resolve(settings(), &environment(), Mode::Push).expect("options");
         assert_eq!(run.state_dir, Path::new("/state/depsync").join(&cluster));
         assert_eq!(run.guard.max_delete, MaxDelete::Percent(50));
-        assert_eq!((run.guard.min_free_percent, run.node.keep_releases, run.parallel), (5, 5, 64));
+        assert_eq!((run.guard.min_free_percent, run.keep.releases, run.parallel), (5, 5, 64));
         assert_eq!((run.timeout, run.deadline), (Duration::from_mins(1), Duration::from_hours(1)));
         assert_eq!((run.lock_timeout, run.require), (Duration::ZERO, Require::Reachable));
         assert_eq!(run.link.connect_timeout, Duration::from_secs(10));

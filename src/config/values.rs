@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::hub::history::Revision;
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::link::AgentProgram;
 use crate::model::manifest::OwnerPolicy;
@@ -71,6 +72,15 @@ pub fn time_limit(text: &str) -> Result<Duration, Error> {
         Duration::ZERO => Err(error(text, "a time limit, which is above zero, such as 20s or 2m")),
         limit => Ok(limit),
     }
+}
+
+/// How an earlier release is named.
+///
+/// # Errors
+/// Anything else.
+pub fn revision(text: &str) -> Result<Revision, Error> {
+    let expected = "a release: at least 4 digits of its id, @{1}, or '@{2 days ago}'";
+    Revision::parse(text).ok_or_else(|| error(text, expected))
 }
 
 fn split_while(text: &str, taken: impl Fn(u8) -> bool) -> (&str, &str) {

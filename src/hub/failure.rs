@@ -2,6 +2,7 @@
 
 use super::channel;
 use super::encoder;
+use super::history;
 use super::outcome::{Failure, Verdict};
 use super::state;
 use crate::link;
@@ -45,6 +46,12 @@ impl Failure {
     ) -> Self {
         let hint = hint.map(str::to_owned);
         Self { verdict, kind: kind.into(), message: message.into(), causes: Vec::new(), hint }
+    }
+}
+
+impl From<&history::Error> for Failure {
+    fn from(error: &history::Error) -> Self {
+        Self::of(Verdict::Fail, "history", error, Some(error.hint().into()))
     }
 }
 

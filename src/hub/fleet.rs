@@ -79,6 +79,8 @@ pub(super) struct FleetOutcome {
     pub(super) stopped: Option<Failure>,
     /// From the first commit's start to the last one's end.
     pub(super) commit_window: Option<std::time::Duration>,
+    /// From the first contact to the decision.
+    pub(super) prepare: Option<std::time::Duration>,
     /// The highest fence met or given out.
     pub(super) fence: u64,
 }
@@ -97,12 +99,18 @@ impl Shared {
         if standing.release == Some(self.release.id())
             && !self.state.has_manifest(self.release.id())
             && let Ok(manifest) = self.release.manifest()
-            && self.state.save_manifest(&manifest).is_err()
+            && self.state.save_manifest(&manifest, self.manifests_max()).is_err()
         {}
         if self.state.standing()? == *standing {
             return Ok(());
         }
         self.state.save_standing(standing)
+    }
+
+    /// As many manifests as nodes have releases, and the one that is live.
+    fn manifests_max(&self) -> usize {
+        let kept = usize::try_from(self.options.keep.releases).unwrap_or(usize::MAX);
+        kept.saturating_add(1)
     }
 
     /// The manifest in parts, as a delta from `base` if the hub knows it; made once for all nodes that ask for it.
@@ -151,13 +159,15 @@ pub(super) async fn run(shared: &Arc<Shared>, stop: &Stop, deadline: Instant) ->
         stopped: None,
         remembering: None,
     };
+    let begun = Instant::now();
     fleet.watch(stop, deadline).await;
     let started = Instant::now();
     let is_committing = *fleet.orders.borrow() == Order::Commit;
+    let prepare = is_committing.then(|| started.saturating_duration_since(begun));
     let left = fleet.collect(&mut sessions, stop, deadline).await;
     let commit_window = is_committing.then(|| started.elapsed());
     fleet.remembered().await;
-    fleet.conclude(left, commit_window)
+    FleetOutcome { prepare, ..fleet.conclude(left, commit_window) }
 }
 
 /// Where a node stands, as far as the decision is concerned.
@@ -380,7 +390,7 @@ impl Fleet<'_> {
         {
             stopped.get_or_insert(failure);
         }
-        FleetOutcome { nodes, stopped, commit_window, fence }
+        FleetOutcome { nodes, stopped, commit_window, prepare: None, fence }
     }
 }
 

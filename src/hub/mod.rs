@@ -7,6 +7,7 @@
 //! Start at [`run`], then `fleet`.
 
 pub mod outcome;
+pub mod history;
 pub mod options;
 pub mod stop;
 pub mod state;
@@ -16,6 +17,7 @@ mod packer;
 pub mod encoder;
 mod failure;
 mod early;
+mod goal;
 mod ended;
 mod census;
 mod throttle;
@@ -33,23 +35,24 @@ use tokio::runtime::{Handle, Runtime};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-use crate::os::clock::Deadline;
-use crate::os::dir::Dir;
+use crate::model::entry::Timestamp;
+use crate::os::clock::{self, Deadline};
 use crate::os::host;
 use crate::os::process;
-use crate::os::root::{self, Missing};
 use crate::scan::Progress;
 use crate::scan::index::Index;
-use crate::source::{self, Release, Source};
-use crate::wire::message::{SourcePlace, Txid};
+use crate::source::{self, Source};
+use crate::wire::message::Txid;
 use census::Census;
 use early::Early;
 use encoder::Encoder;
 use fleet::{FleetOutcome, Shared};
+use goal::Goal;
+use history::History;
 use options::{Mode, Origin, RunOptions};
 use outcome::{Event, Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
 use reach::{Direct, Reach};
-use state::{Standing, State};
+use state::State;
 use stop::{Stop, Urgency};
 use throttle::Throttle;
 
@@ -90,13 +93,17 @@ pub async fn run_over(
     monitor: &Arc<dyn Monitor>,
     stop: &Stop,
 ) -> RunOutcome {
-    let started = Instant::now();
+    let (started, at) = (Instant::now(), clock::wall());
     let mut outcome = RunOutcome::nothing();
+    let mut has_lock = false;
     let early = Arc::default();
     let deadline = Deadline::after(options.deadline);
     let run = Run { options, monitor, stop, deadline, reach, early: &early };
     let fleet = match take_lock(options, stop) {
-        Ok(state) => run.carry_out(state, &mut outcome).await,
+        Ok(state) => {
+            has_lock = true;
+            run.carry_out(state, &mut outcome, started).await
+        }
         Err(failure) => Err(failure),
     };
     early.close().await;
@@ -106,6 +113,7 @@ pub async fn run_over(
             outcome.nodes = fleet.nodes;
             outcome.failure = fleet.stopped;
             outcome.commit_window = fleet.commit_window;
+            outcome.prepare = fleet.prepare;
         }
         Err(failure) => {
             outcome.verdict = failure.verdict;
@@ -113,26 +121,23 @@ pub async fn run_over(
         }
     }
     outcome.duration = started.elapsed();
+    if has_lock && let Err(error) = record(at, options, &outcome) {
+        let causes = Failure::of(Verdict::Fail, "history", &error, None).causes;
+        let why = std::iter::once(error.to_string()).chain(causes).collect::<Vec<_>>().join(": ");
+        outcome.notes.push(format!("this run is not in the history: {why}; {}", error.hint()));
+    }
     outcome
+}
+
+/// Whoever holds the lock writes down what it did.
+fn record(at: Timestamp, options: &RunOptions, outcome: &RunOutcome) -> Result<(), history::Error> {
+    History::open(&options.state_dir)?.record(at, options, outcome)
 }
 
 fn new_runtime() -> std::io::Result<Runtime> {
     // Six are opened; tokio panics if it does not get those for signals.
     process::require_spare_files(8)?;
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()
-}
-
-/// What every node is to have, and where its content is.
-struct Goal {
-    release: Release,
-    /// Where the source is, if a target must lie apart from it.
-    place: SourcePlace,
-    /// The source, if it is there.
-    root: Option<Dir>,
-    /// What the next run is to find if this one decides.
-    decided: Standing,
-    /// A release was decided before.
-    knows_a_release: bool,
 }
 
 /// What a run is given.
@@ -150,14 +155,20 @@ impl Run<'_> {
         &self,
         state: State,
         outcome: &mut RunOutcome,
+        started: Instant,
     ) -> Result<FleetOutcome, Failure> {
         let options = self.options;
         let mut standing = state.standing().map_err(|error| Failure::from(&error))?;
-        let goal = match options.origin {
+        if standing.release.is_some() && !History::is_there(&options.state_dir) {
+            outcome.notes.push("the history starts anew: there was none".into());
+        }
+        let goal = match &options.origin {
             Origin::Source => self.source_goal(&state, &standing, outcome)?,
             Origin::Deployed => self.deployed_goal(&state, &standing)?,
+            Origin::Earlier(revision) => self.earlier_goal(&state, &standing, revision, outcome)?,
         };
         outcome.release = Some(goal.release.id());
+        outcome.scan = started.elapsed();
         let shared = self.share(state, goal)?;
         let deadline = Instant::now() + self.deadline.left().min(FAR);
         let mut fleet = fleet::run(&shared, self.stop, deadline).await;
@@ -174,63 +185,6 @@ impl Run<'_> {
             }
         }
         Ok(fleet)
-    }
-
-    /// The source as it is now, behind its guards.
-    fn source_goal(
-        &self,
-        state: &State,
-        standing: &Standing,
-        outcome: &mut RunOutcome,
-    ) -> Result<Goal, Failure> {
-        let read = self.read_source(state)?;
-        let file_system = (read.identity.file_system_type, read.identity.file_system);
-        let is_mount = is_mount_root(&read)?;
-        guard_source_change(self.options, standing, file_system, is_mount)?;
-        outcome.notes.extend(read.notes.iter().map(ToString::to_string));
-        self.monitor.event(Event::Scanned {
-            release: read.release.id(),
-            entries: read.entries,
-            bytes: read.bytes,
-        });
-        if read.is_news {
-            state.save_index(&read).map_err(|error| Failure::from(&error))?;
-        }
-        let real =
-            root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
-        Ok(Goal {
-            decided: Standing {
-                release: Some(read.release.id()),
-                file_system: Some(file_system),
-                was_mount_root: is_mount,
-                fence: standing.fence.saturating_add(1),
-            },
-            release: read.release,
-            place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
-            root: Some(read.root),
-            knows_a_release: standing.release.is_some(),
-        })
-    }
-
-    /// What was deployed last. A source that is not there is no hindrance: most of what a repair needs is on the nodes.
-    fn deployed_goal(&self, state: &State, standing: &Standing) -> Result<Goal, Failure> {
-        let never = "nothing was deployed from here yet";
-        let push = Some("push first: it says what the nodes are to have");
-        let release = standing
-            .release
-            .ok_or_else(|| Failure::said(Verdict::Diff, "never-deployed", never, push))?;
-        let manifest = state.manifest(release).ok_or_else(|| {
-            let lost = format!("the manifest of release {} is not stored here", release.short());
-            Failure::said(Verdict::Fail, "release-unknown", lost, push)
-        })?;
-        self.early.begin(&Handle::current(), self.reach, self.options);
-        Ok(Goal {
-            release: Release::of(manifest),
-            place: SourcePlace::default(),
-            root: source::open(&self.options.source.root).ok().map(|(root, _, _)| root),
-            decided: Standing { fence: standing.fence.saturating_add(1), ..standing.clone() },
-            knows_a_release: true,
-        })
     }
 
     /// Reads the source in a thread of its own, which is left behind if a dead mount holds it (row 8). Once the source is
@@ -256,7 +210,7 @@ impl Run<'_> {
         let wait = Wait { run: self, flag: &flag, progress: &progress };
         let identity = wait.receive(&opened)?.map_err(|error| Failure::from(&error))?;
         self.early.begin(&Handle::current(), self.reach, self.options);
-        let known = if self.options.force {
+        let known = if self.options.reread {
             Index::empty()
         } else {
             state.index(identity.root).map_err(|error| Failure::from(&error))?
@@ -270,7 +224,7 @@ impl Run<'_> {
         let failed = |error: std::io::Error| Failure::of(Verdict::Fail, "hub", &error, None);
         let name = options.state_dir.file_name().unwrap_or_default();
         let run = host::random_id().map(Txid).map_err(failed)?;
-        let encoder = match (options.origin, &goal.root) {
+        let encoder = match (&options.origin, &goal.root) {
             (Origin::Source, Some(root)) => Encoder::new(root, &run.0),
             (_, root) => Encoder::of_stored(root.as_ref(), &run.0),
         };
@@ -295,12 +249,6 @@ impl Run<'_> {
             options: options.clone(),
         }))
     }
-}
-
-fn is_mount_root(source: &Source) -> Result<bool, Failure> {
-    let stat = source.root.stat_self();
-    stat.map(|stat| stat.is_mount_root)
-        .map_err(|error| Failure::of(Verdict::Fail, "source-unreadable", &error, None))
 }
 
 fn take_lock(options: &RunOptions, stop: &Stop) -> Result<State, Failure> {
@@ -355,29 +303,6 @@ impl Wait<'_> {
     }
 }
 
-/// A source that was a mount point and is none, or is on quite another file system, is most likely not mounted.
-fn guard_source_change(
-    options: &RunOptions,
-    standing: &Standing,
-    file_system: (u64, u64),
-    is_mount: bool,
-) -> Result<(), Failure> {
-    let is_other = standing
-        .file_system
-        .is_some_and(|before| before.0 != file_system.0 && before.1 != file_system.1);
-    let is_unmounted = standing.was_mount_root && !is_mount;
-    if options.guard.accept_source_change || !(is_other || is_unmounted) {
-        return Ok(());
-    }
-    let message = if is_unmounted {
-        "the source was a mount point at the last release, and is none now"
-    } else {
-        "the source is on another file system than at the last release"
-    };
-    let hint = "is the source mounted? if the move is meant, give --accept-source-change";
-    Err(Failure::said(Verdict::Guard, "source-changed", message, Some(hint)))
-}
-
 impl RunOutcome {
     /// The outcome of a run of which nothing is known yet.
     fn nothing() -> Self {
@@ -388,8 +313,16 @@ impl RunOutcome {
             notes: Vec::new(),
             failure: None,
             duration: Duration::ZERO,
+            scan: Duration::ZERO,
+            prepare: None,
             commit_window: None,
         }
+    }
+
+    /// True if the release became live on a node by this run, or was found to be: it is what nodes are to have from now on.
+    pub(crate) fn is_live(&self, options: &RunOptions) -> bool {
+        let is_there = self.nodes.iter().any(|node| node.state.is_at_release());
+        options.mode == Mode::Push && (is_there || self.commit_window.is_some())
     }
 }
 
@@ -404,6 +337,7 @@ impl NodeOutcome {
             bytes_sent: 0,
             bytes_received: 0,
             duration: Duration::ZERO,
+            phases: outcome::Phases::default(),
             changes: Vec::new(),
             notes: Vec::new(),
             failure: None,

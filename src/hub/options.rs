@@ -3,13 +3,16 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use super::history::Revision;
 use crate::link::LinkOptions;
+pub use crate::model::keep::Keep;
 pub use crate::model::plan::{CommitStyle, MaxDelete};
 use crate::model::target::Target;
 use crate::source;
 
 /// A run's options: plain data, every field validated.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub struct RunOptions {
     /// What is to be deployed.
     pub source: source::Options,
@@ -23,6 +26,10 @@ pub struct RunOptions {
     pub guard: GuardOptions,
     /// How a node carries out its part.
     pub node: NodeOptions,
+    /// How much of earlier releases nodes keep.
+    pub keep: Keep,
+    /// How many runs the history keeps, at least 1.
+    pub history_runs: u32,
     /// Which nodes must be prepared before any commits.
     pub require: Require,
     /// Nodes worked on at once, at least 1.
@@ -41,8 +48,14 @@ pub struct RunOptions {
     pub origin: Origin,
     /// Whether each node lists the paths of its plan.
     pub list_changes: bool,
-    /// Whether every file is read again, here and on the nodes, whatever the indexes say (`--force`).
+    /// Whether every file is read again, here and on the nodes, whatever the indexes say.
+    pub reread: bool,
+    /// Whether what a node's server has rejected is pushed there once more.
     pub force: bool,
+    /// Whether a release that a rollback has pinned may be replaced.
+    pub unpin: bool,
+    /// Who runs it, for the history.
+    pub operator: String,
     /// The operator's words for the history.
     pub message: Option<String>,
 }
@@ -66,13 +79,28 @@ impl Mode {
 }
 
 /// Where the release comes from that nodes are to have.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
     /// It is what the source is now.
     Source,
     /// It is what was deployed last, as the hub's own notes have it; the source is not looked at, but for content that a
     /// repair finds nowhere else.
     Deployed,
+    /// It is an earlier release: a rollback. The source is looked at as for [`Origin::Deployed`].
+    Earlier(Revision),
+}
+
+impl RunOptions {
+    /// The word for what the run does.
+    pub fn act(&self) -> &'static str {
+        match (self.mode, &self.origin) {
+            (Mode::Plan, _) => "plan",
+            (Mode::Verify, _) => "verify",
+            (Mode::Push, Origin::Source) => "push",
+            (Mode::Push, Origin::Deployed) => "repair",
+            (Mode::Push, Origin::Earlier(_)) => "rollback",
+        }
+    }
 }
 
 /// Which nodes must be prepared before any commits.
@@ -108,8 +136,6 @@ pub struct NodeOptions {
     pub make_path: bool,
     /// Where nodes keep their state, if not beside the target.
     pub state_dir: Option<String>,
-    /// How many releases' replaced files are kept for a rollback.
-    pub keep_releases: u32,
     /// How a release becomes live.
     pub commit: CommitStyle,
 }

@@ -141,6 +141,8 @@ pub struct NodeOutcome {
     pub bytes_received: u64,
     /// From first contact to the end.
     pub duration: Duration,
+    /// The same, by what was being done.
+    pub phases: Phases,
     /// The paths of its plan, where they were asked for (plan, `-v`).
     pub changes: Vec<Change>,
     /// What the operator should know although it worked.
@@ -164,6 +166,10 @@ pub struct RunOutcome {
     pub failure: Option<Failure>,
     /// Start to end.
     pub duration: Duration,
+    /// From the start until the release was known.
+    pub scan: Duration,
+    /// From then until the decision, if there was one.
+    pub prepare: Option<Duration>,
     /// From the first commit's start to the last one's end.
     pub commit_window: Option<Duration>,
 }
@@ -230,6 +236,24 @@ pub enum Phase {
     Prepared,
     /// The release becomes live.
     Committing,
+}
+
+/// How long a node was in each phase.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Phases([Duration; 6]);
+
+impl Phases {
+    /// The time in `phase`.
+    pub fn of(&self, phase: Phase) -> Duration {
+        self.0.get(phase as usize).copied().unwrap_or_default()
+    }
+
+    /// Adds `time` to what was spent in `phase`.
+    pub fn add(&mut self, phase: Phase, time: Duration) {
+        if let Some(sum) = self.0.get_mut(phase as usize) {
+            *sum = sum.saturating_add(time);
+        }
+    }
 }
 
 /// Receives [`Event`]s. Called from several threads; must not block.

@@ -43,6 +43,8 @@ pub(super) struct Session {
     pub(super) orders: watch::Receiver<Order>,
     outcome: NodeOutcome,
     started: Instant,
+    /// What is being done, and since when.
+    phase: (Phase, Instant),
     /// It was heard from, and no earlier commit is pending there.
     is_settled: bool,
     fence: u64,
@@ -80,6 +82,7 @@ impl Session {
             orders,
             outcome,
             started,
+            phase: (Phase::Queued, started),
             is_settled: false,
             fence: 0,
             is_silent: false,
@@ -101,6 +104,8 @@ impl Session {
             self.outcome.failure = Some(failure);
         }
         self.shared.census.has_ended(self.node);
+        let (phase, since) = self.phase;
+        self.outcome.phases.add(phase, since.elapsed());
         self.outcome.duration = self.started.elapsed();
         let state = self.outcome.state;
         self.event(Event::Finished { node: self.node, state });
@@ -118,7 +123,9 @@ impl Session {
         self.shared.monitor.event(event);
     }
 
-    fn phase(&self, phase: Phase) {
+    fn phase(&mut self, phase: Phase) {
+        let (before, since) = std::mem::replace(&mut self.phase, (phase, Instant::now()));
+        self.outcome.phases.add(before, since.elapsed());
         self.event(Event::Phase { node: self.node, phase });
     }
 
@@ -305,6 +312,7 @@ impl Session {
             let what = match self.shared.options.origin {
                 Origin::Source => "push",
                 Origin::Deployed => "repair",
+                Origin::Earlier(_) => "rollback",
             };
             self.outcome.notes.push(format!("a {what} would be refused: {}", refusal.message));
         }
@@ -373,7 +381,7 @@ impl Session {
             no_delete: options.node.no_delete,
             max_delete: options.guard.max_delete,
             list_changes: options.list_changes,
-            reread: options.force,
+            reread: options.reread,
             min_free_percent: options.guard.min_free_percent,
             commit: options.node.commit,
         };
@@ -411,11 +419,8 @@ impl Session {
     async fn stage(&mut self, channel: &mut Channel, planned: &Planned) -> Result<()> {
         self.phase(Phase::Staging);
         self.fence = self.fence.max(self.shared.decided.fence);
-        let stage = Stage {
-            txid: self.shared.run,
-            fence: self.fence,
-            keep_releases: self.shared.options.node.keep_releases,
-        };
+        let stage =
+            Stage { txid: self.shared.run, fence: self.fence, keep: self.shared.options.keep };
         channel.send(&ToAgent::Stage(stage)).await?;
         let sender = channel.sender();
         let feed = feed::chunks(&self.shared, self.node, planned, sender);

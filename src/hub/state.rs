@@ -26,8 +26,8 @@ use crate::source::Source;
 use crate::wire::message::Txid;
 
 const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
-/// Manifests kept as the start of deltas.
-const MANIFESTS_MAX: usize = 8;
+/// Manifests kept as the start of deltas, however few releases are kept.
+const MANIFESTS_MIN: usize = 8;
 /// Runs remembered: an agent of an older one has long noticed that its hub is gone.
 const RUNS_MAX: usize = 32;
 
@@ -84,6 +84,8 @@ pub struct Standing {
     pub was_mount_root: bool,
     /// The highest fence given out.
     pub fence: u64,
+    /// A rollback led to the release: no push replaces it unasked.
+    pub is_pinned: bool,
 }
 
 /// A commit that was decided.
@@ -235,11 +237,22 @@ impl State {
         matches!(self.manifests.find(release.to_string().as_bytes()), Ok(Some(_)))
     }
 
-    /// Stores `manifest` as the start of later deltas, and drops the oldest.
+    /// The releases whose manifests are stored.
     ///
     /// # Errors
     /// [`Error::Io`].
-    pub fn save_manifest(&self, manifest: &Manifest) -> Result<(), Error> {
+    pub fn releases(&self) -> Result<Vec<ReleaseId>, Error> {
+        let names = self.manifests.names().map_err(io("list", "manifest"))?;
+        let parse = |name: &[u8]| std::str::from_utf8(name).ok().and_then(Digest::parse);
+        Ok(names.iter().filter_map(|(name, _)| parse(name)).collect())
+    }
+
+    /// Stores `manifest`, for rollbacks and as the start of later deltas; of all that are stored, the newest `count` stay, and
+    /// what is deployed.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save_manifest(&self, manifest: &Manifest, count: usize) -> Result<(), Error> {
         let name = manifest.id().to_string();
         durable::replace_lazily(&self.manifests, name.as_bytes(), manifest.as_bytes())
             .map_err(io("write", &name))?;
@@ -249,8 +262,12 @@ impl State {
             stored.push((stat.id.mtime, name));
         }
         stored.sort();
-        let surplus = stored.len().saturating_sub(MANIFESTS_MAX);
+        let deployed = self.standing()?.release.map(|release| release.to_string().into_bytes());
+        let surplus = stored.len().saturating_sub(count.max(MANIFESTS_MIN));
         for (_, name) in stored.into_iter().take(surplus) {
+            if deployed.as_deref() == Some(&*name) {
+                continue;
+            }
             self.manifests.remove_all(&name).map_err(io("remove", "a manifest"))?;
         }
         Ok(())
@@ -291,6 +308,7 @@ impl Standing {
         });
         writer.bool(self.was_mount_root);
         writer.u64(self.fence);
+        writer.bool(self.is_pinned);
         seal(writer.finish())
     }
 
@@ -301,6 +319,7 @@ impl Standing {
             file_system: reader.option(|r| Ok((r.u64()?, r.u64()?)))?,
             was_mount_root: reader.bool()?,
             fence: reader.u64()?,
+            is_pinned: reader.bool()?,
         };
         reader.finish()?;
         Ok(standing)

@@ -14,6 +14,7 @@ pub mod path;
 pub mod digest;
 pub mod entry;
 pub mod rules;
+pub mod keep;
 pub mod manifest;
 pub mod ordinals;
 pub mod moved;

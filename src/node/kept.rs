@@ -8,6 +8,7 @@ use super::place::State;
 use crate::model::codec::{self, Reader, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::entry::{Entry, Kind};
+use crate::model::keep::Keep;
 use crate::model::limits;
 use crate::model::manifest::{Body, BodyReader, Manifest, ReleaseId};
 use crate::model::path::TreePath;
@@ -18,6 +19,8 @@ use crate::scan::Found;
 
 const LIST: &[u8] = b"list";
 const WHAT: &str = "list of what was kept";
+/// A node that goes to and fro between releases keeps so many areas for each of them.
+const AREAS_PER_RELEASE: usize = 4;
 
 /// What one commit replaced or removed.
 #[derive(Debug, Default)]
@@ -26,6 +29,8 @@ pub struct KeptList {
     pub before: Option<ReleaseId>,
     /// Which commit of the node it was, counted from the first.
     pub commit: u64,
+    /// When it was prepared, in seconds since 1970.
+    pub at: i64,
     /// The numbered names, with the paths they stood at; sorted by path.
     pub tops: Vec<(u64, TreePath)>,
     /// Every file at and below the tops that the next release does not have there, by the path it had; sorted.
@@ -36,7 +41,7 @@ impl KeptList {
     /// The list of `tops`, with the files among `found` that they hold and `next` does not; beside it the paths of those
     /// that it does.
     pub fn new(
-        (before, commit): (Option<ReleaseId>, u64),
+        (before, commit, at): (Option<ReleaseId>, u64, i64),
         tops: Vec<(u64, TreePath)>,
         found: &[Found],
         next: &Manifest,
@@ -53,17 +58,20 @@ impl KeptList {
             );
         }
         let mut still_live = Vec::new();
-        let mut at = 0;
+        let mut place = 0;
         for entry in next.entries_at(entries.iter().map(|entry| &entry.path).collect::<Vec<_>>()) {
-            while entries.get(at).is_some_and(|old| old.path < entry.path) {
-                at += 1;
+            while entries.get(place).is_some_and(|old| old.path < entry.path) {
+                place += 1;
             }
-            if entries.get(at).is_some_and(|old| old.path == entry.path && old.kind == entry.kind) {
+            if entries
+                .get(place)
+                .is_some_and(|old| old.path == entry.path && old.kind == entry.kind)
+            {
                 still_live.push(entry.path);
             }
         }
         entries.retain(|entry| still_live.binary_search(&entry.path).is_err());
-        (Self { before, commit, tops, entries }, still_live)
+        (Self { before, commit, at, tops, entries }, still_live)
     }
 
     /// The bytes of the list, its digest behind it.
@@ -74,6 +82,7 @@ impl KeptList {
         let mut writer = Writer::new();
         writer.option(self.before, |w, release| w.digest(&release));
         writer.u64(self.commit);
+        writer.i64(self.at);
         writer.list(&self.tops, |w, (number, path)| {
             w.u64(*number);
             w.path(path);
@@ -104,10 +113,10 @@ impl KeptList {
         }
         let mut reader = Reader::new(bytes, WHAT);
         let before = reader.option(Reader::digest)?;
-        let commit = reader.u64()?;
+        let (commit, at) = (reader.u64()?, reader.i64()?);
         let tops = reader.list(limits::FRAME_BYTES_MAX, |r| Ok((r.u64()?, r.path()?)))?;
         let entries = BodyReader::new(reader).collect::<Result<_, _>>()?;
-        Ok(Self { before, commit, tops, entries })
+        Ok(Self { before, commit, at, tops, entries })
     }
 
     /// Writes the list into `kept`; durable with the stage's own sync.
@@ -165,13 +174,38 @@ pub fn drop_files(state: &State, paths: &[TreePath]) {
     }
 }
 
-/// Drops all but the newest `keep` kept areas, and the manifests that neither they nor `live` name.
+/// How many of the areas, newest first, `keep` leaves. A release is put together from all areas behind it, so that none is
+/// left out between two that stay: what a node goes to and fro between costs an area each time, up to a bound.
+fn count_kept(areas: &[KeptArea], keep: Keep, live: Option<ReleaseId>, now: i64) -> usize {
+    let releases_max = usize::try_from(keep.releases).unwrap_or(usize::MAX);
+    let mut releases: Vec<Option<ReleaseId>> = Vec::new();
+    let mut bytes = 0u64;
+    let stays = |(_, list): &&KeptArea| {
+        if list.before.is_none_or(|before| live != Some(before)) && !releases.contains(&list.before)
+        {
+            releases.push(list.before);
+        }
+        for entry in &list.entries {
+            if let Kind::File(content) = &entry.kind {
+                bytes = bytes.saturating_add(content.data_bytes());
+            }
+        }
+        let seconds = u64::try_from(now.saturating_sub(list.at)).unwrap_or_default();
+        releases.len() <= releases_max
+            && keep.age.is_none_or(|age| seconds <= age.as_secs())
+            && keep.bytes.is_none_or(|most| bytes <= most)
+    };
+    areas.iter().take(releases_max.saturating_mul(AREAS_PER_RELEASE)).take_while(stays).count()
+}
+
+/// Drops the kept areas that `keep` does not leave at the moment `now`, and the manifests that neither the others nor `live`
+/// name.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn prune(state: &State, keep: u32, live: Option<ReleaseId>) -> Result<(), Error> {
-    let keep = usize::try_from(keep).unwrap_or(usize::MAX);
-    let kept: Vec<_> = lists(state)?.into_iter().take(keep).collect();
+pub fn prune(state: &State, keep: Keep, live: Option<ReleaseId>, now: i64) -> Result<(), Error> {
+    let mut kept = lists(state)?;
+    kept.truncate(count_kept(&kept, keep, live, now));
     for (name, _) in state.kept.names().map_err(io_error("list", "the kept area"))? {
         if !kept.iter().any(|(kept, _)| *kept == name) {
             state.drop_kept(&name)?;

@@ -12,6 +12,7 @@ use super::place::{Allowed, Place};
 use super::steps::{self, Step, Steps};
 use super::{commit, kept};
 use crate::model::digest::Digest;
+use crate::model::keep::Keep;
 use crate::model::manifest::Manifest;
 use crate::os::meta::KeepXattrs;
 use crate::os::{clock, durable, host};
@@ -257,8 +258,8 @@ fn drop_leftovers(place: &Place, journal: &Journal) -> Result<(), Error> {
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn tidy(place: &Place, journal: &Journal, keep_releases: u32) -> Result<(), Error> {
+pub fn tidy(place: &Place, journal: &Journal, keep: Keep) -> Result<(), Error> {
     let state = place.state()?;
     drop_leftovers(place, journal)?;
-    kept::prune(state, keep_releases, journal.standing().release)
+    kept::prune(state, keep, journal.standing().release, clock::wall().seconds)
 }

@@ -15,6 +15,7 @@ use super::{after, commit, kept, prepare, recover};
 use crate::model::digest::Digest;
 use crate::model::limits;
 use crate::model::path::TreePath;
+use crate::os::clock;
 use crate::os::dir::Dir;
 use crate::os::durable::{self, Behind};
 use crate::wire::message::{FailedClass, Stage, ToAgent, ToHub, Txid};
@@ -105,7 +106,7 @@ impl Transaction<'_> {
             &offered.inspection,
             (&staged, &offered.options, offered.missing_parents.clone()),
         );
-        let before = (standing.release, standing.commits);
+        let before = (standing.release, standing.commits, clock::wall().seconds);
         let found = &offered.inspection.found;
         let (list, still_live) = KeptList::new(before, kept, found, &offered.manifest);
         list.write(&kept_dir)?;
@@ -137,7 +138,7 @@ impl Transaction<'_> {
                 let amended = after::check(self.place, offered)?;
                 self.hub.send(&ToHub::Committed { window_us })?;
                 after::remember(self.place, offered, &amended);
-                recover::tidy(self.place, self.journal, self.stage.keep_releases)?;
+                recover::tidy(self.place, self.journal, self.stage.keep)?;
                 kept::drop_files(self.place.state()?, still_live);
                 Ok(())
             }

@@ -23,6 +23,7 @@ pub(super) fn node(target: &str, state: NodeState) -> NodeOutcome {
         bytes_sent: 310,
         bytes_received: 120,
         duration: Duration::from_millis(84),
+        phases: crate::hub::outcome::Phases::default(),
         changes: Vec::new(),
         notes: Vec::new(),
         failure: None,
@@ -37,6 +38,8 @@ pub(super) fn run(verdict: Verdict, nodes: Vec<NodeOutcome>) -> RunOutcome {
         notes: Vec::new(),
         failure: None,
         duration: Duration::from_millis(1_234),
+        scan: Duration::from_millis(20),
+        prepare: Some(Duration::from_millis(1_100)),
         commit_window: Some(Duration::from_millis(35)),
     }
 }

@@ -78,6 +78,12 @@ impl Cluster {
         root.parent().unwrap().join(".depsync").join(root.file_name().unwrap())
     }
 
+    /// The state directory of the hub, once there is one.
+    pub(crate) fn hub_state(&self) -> PathBuf {
+        let mut clusters = fs::read_dir(self.path().join("state/depsync")).expect("a state");
+        clusters.next().expect("a cluster").expect("an entry").path()
+    }
+
     /// Writes a file of the source, with the directories above it.
     pub(crate) fn write(&self, name: impl AsRef<[u8]>, bytes: impl AsRef<[u8]>) -> PathBuf {
         write_at(&self.at(name), bytes)

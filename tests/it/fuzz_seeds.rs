@@ -8,6 +8,7 @@ use depsync::model::codec::{Reader, Writer};
 use depsync::model::delta;
 use depsync::model::digest::{Digest, Domain};
 use depsync::model::entry::{Entry, Kind, Meta, Timestamp};
+use depsync::model::keep::Keep;
 use depsync::model::manifest::{Builder, Manifest};
 use depsync::model::patch::{Cutter, Known, Near, diff};
 use depsync::model::path::TreePath;
@@ -85,7 +86,7 @@ fn messages() -> Done {
         ToAgent::Settle { txid: TXID, decided: true },
         ToAgent::Offer(offer),
         ToAgent::Manifest(ManifestPart { base: Some(digest), raw_bytes: 9, is_last: true }),
-        ToAgent::Stage(Stage { txid: TXID, fence: 300, keep_releases: 5 }),
+        ToAgent::Stage(Stage { txid: TXID, fence: 300, keep: Keep::default() }),
         ToAgent::Batch { packing: Packing::Fresh },
         ToAgent::Batch { packing: Packing::Patch { bytes: 1000 } },
         ToAgent::Commit { txid: TXID },

@@ -14,6 +14,7 @@ use std::time::{Duration, Instant};
 use depsync::model::codec::Writer;
 use depsync::model::digest::{Digest, Domain};
 use depsync::model::entry::{Chunk, Content, Entry, Kind, Meta, Segment, Timestamp};
+use depsync::model::keep::Keep;
 use depsync::model::manifest::{Body, Header, Manifest, OwnerPolicy};
 use depsync::model::path::TreePath;
 use depsync::model::plan::{CommitStyle, MaxDelete};
@@ -157,7 +158,7 @@ impl Talk {
             min_free_percent: 0,
             commit: CommitStyle::InPlace,
         };
-        let stage = Stage { txid: TXID, fence: 10, keep_releases: 1 };
+        let stage = Stage { txid: TXID, fence: 10, keep: Keep { releases: 1, ..Keep::default() } };
         let (agent, input, heard) = start(&directory);
         let (input, sequence, peak_kib, last) = (Some(input), 0, 0, None);
         Self {

@@ -40,7 +40,7 @@ fn options(ssh: &SshCluster) -> RunOptions {
         ..Settings::default()
     };
     let environment =
-        Environment { working_directory: here.clone(), home: Some(here), state_home: None };
+        Environment { working_directory: here.clone(), home: Some(here), ..Environment::default() };
     config::resolve(settings, &environment, Mode::Push).unwrap().run
 }
 

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::thread::JoinHandle;
 
 use depsync::model::codec::Writer;
+use depsync::model::keep::Keep;
 use depsync::model::manifest::Manifest;
 use depsync::model::plan::{CommitStyle, MaxDelete};
 use depsync::node::agent::{self, AgentOptions};
@@ -131,7 +132,11 @@ impl Spoken {
 
     /// Has the agent stage what was planned, with `bytes` as all that is wanted; gives the answer.
     pub(crate) fn stage(&mut self, txid: Txid, fence: u64, bytes: &[u8]) -> ToHub {
-        self.say(&ToAgent::Stage(Stage { txid, fence, keep_releases: 3 }));
+        self.say(&ToAgent::Stage(Stage {
+            txid,
+            fence,
+            keep: Keep { releases: 3, ..Keep::default() },
+        }));
         if !bytes.is_empty() {
             self.say_with(&ToAgent::Batch { packing: Packing::Plain }, bytes);
         }

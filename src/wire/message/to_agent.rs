@@ -1,8 +1,11 @@
 //! What the hub says, and its encoding.
 
+use std::time::Duration;
+
 use super::{TEXT_BYTES_MAX, Txid, get_time, get_txid, put_text, put_time};
 use crate::model::codec::{Reader, Result, Writer};
 use crate::model::entry::Timestamp;
+use crate::model::keep::Keep;
 use crate::model::limits;
 use crate::model::manifest::ReleaseId;
 use crate::model::plan::{CommitStyle, MaxDelete};
@@ -130,8 +133,8 @@ pub struct Stage {
     pub txid: Txid,
     /// A number that only grows; a lower one than ever seen is refused.
     pub fence: u64,
-    /// How many releases' replaced files are kept.
-    pub keep_releases: u32,
+    /// How much of earlier releases stays.
+    pub keep: Keep,
 }
 
 impl ToAgent {
@@ -163,7 +166,10 @@ impl ToAgent {
                 w.u8(4);
                 w.raw(&stage.txid.0);
                 w.u64(stage.fence);
-                w.u64(u64::from(stage.keep_releases));
+                let Keep { releases, age, bytes } = stage.keep;
+                w.u64(u64::from(releases));
+                w.option(age, |w, age| w.u64(age.as_secs()));
+                w.option(bytes, Writer::u64);
             }
             Self::Batch { packing } => {
                 w.u8(5);
@@ -204,7 +210,10 @@ impl ToAgent {
                 is_last: r.bool()?,
             }),
             4 => {
-                Self::Stage(Stage { txid: get_txid(r)?, fence: r.u64()?, keep_releases: r.u32()? })
+                let (txid, fence, releases) = (get_txid(r)?, r.u64()?, r.u32()?);
+                let age = r.option(Reader::u64)?.map(Duration::from_secs);
+                let keep = Keep { releases, age, bytes: r.option(Reader::u64)? };
+                Self::Stage(Stage { txid, fence, keep })
             }
             5 => Self::Batch {
                 packing: match r.u8()? {

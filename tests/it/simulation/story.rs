@@ -99,7 +99,7 @@ fn set_up(world: &mut World, dice: &mut Dice) {
     options.parallel = *dice.pick(&[1, 2, 16]);
     options.timeout = Duration::from_secs(*dice.pick(&[10, 30, 60]));
     options.deadline = Duration::from_secs(*dice.pick(&[100, 600]));
-    options.node.keep_releases = *dice.pick(&[1, 3]);
+    options.keep.releases = *dice.pick(&[1, 3]);
 }
 
 /// What happens between two runs.

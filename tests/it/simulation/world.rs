@@ -252,8 +252,11 @@ fn options(here: &Path, roots: &[PathBuf]) -> RunOptions {
         max_delete: Some(MaxDelete::Percent(100)),
         ..Settings::default()
     };
-    let environment =
-        Environment { working_directory: here.into(), home: Some(here.into()), state_home: None };
+    let environment = Environment {
+        working_directory: here.into(),
+        home: Some(here.into()),
+        ..Environment::default()
+    };
     let mut options = config::resolve(settings, &environment, Mode::Push).expect("options").run;
     options.source.threads = 1;
     options
