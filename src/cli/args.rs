@@ -90,6 +90,9 @@ pub(super) struct VerifyArgs {
     /// Read every byte on the nodes again, instead of trusting what was remembered of unchanged files
     #[arg(long, env = "DEPSYNC_DEEP", value_parser = BoolishValueParser::new())]
     pub(super) deep: bool,
+    /// Bytes a second that each node reads at most, such as 20M [default with --deep: 100M]
+    #[arg(long, value_name = "RATE", env = "DEPSYNC_READ_RATE", value_parser = values::rate)]
+    pub(super) read_rate: Option<u64>,
     /// Undo the drift: what nodes have or kept is used first, then the source
     #[arg(long, env = "DEPSYNC_REPAIR", value_parser = BoolishValueParser::new())]
     pub(super) repair: bool,
@@ -271,7 +274,7 @@ pub(super) struct GuardArgs {
     /// The source is meant to lie on another file system than at the last release
     #[arg(long, env = "DEPSYNC_ACCEPT_SOURCE_CHANGE", value_parser = BoolishValueParser::new())]
     pub(super) accept_source_change: bool,
-    /// Read every file again, here and on the nodes, instead of trusting what was remembered of unchanged ones
+    /// Read every file again, here and on the nodes, instead of trusting what was remembered of unchanged ones, and push what a server has rejected once more
     #[arg(long, env = "DEPSYNC_FORCE", value_parser = BoolishValueParser::new())]
     pub(super) force: bool,
 }

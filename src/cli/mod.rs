@@ -26,6 +26,9 @@ use args::{Cli, Command};
 use console::Console;
 use push::Act;
 
+/// Bytes a second that a deep look reads on each node if nothing else is said: a live server keeps most of its disk.
+const DEEP_READ_RATE: u64 = 100 << 20;
+
 /// Runs the program with its arguments, the first of which is its name, and gives the exit code.
 ///
 /// The codes are those of the reference: 64 for usage, whatever the parser of arguments would say.
@@ -52,14 +55,18 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         }
         Command::Verify(verify) => {
             let mode = if verify.repair { Mode::Push } else { Mode::Verify };
-            let act =
-                Act { origin: Origin::Deployed, reread: verify.deep, ..Act::of(mode, &verify.run) };
+            let act = Act {
+                origin: Origin::Deployed,
+                reread: verify.deep,
+                read_rate: verify.read_rate.or(verify.deep.then_some(DEEP_READ_RATE)),
+                ..Act::of(mode, &verify.run)
+            };
             push::run(&verify.run.options, details, &act, arguments)
         }
         Command::Rollback(rollback) => {
             let mode = if rollback.dry_run { Mode::Plan } else { Mode::Push };
             let origin = Origin::Earlier(rollback.release.unwrap_or(Revision::Back(1)));
-            let act = Act { mode, origin, reread: false, unpin: false, source: None };
+            let act = Act { origin, ..Act::new(mode) };
             push::run(&rollback.run, details, &act, arguments)
         }
         Command::Init(init) => init::run(&init),

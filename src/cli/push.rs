@@ -31,6 +31,8 @@ pub(super) struct Act {
     pub(super) origin: Origin,
     /// Every file is read again.
     pub(super) reread: bool,
+    /// Bytes a second that a node reads at most.
+    pub(super) read_rate: Option<u64>,
     /// A pinned release may be replaced.
     pub(super) unpin: bool,
     /// SOURCE, where the command takes one.
@@ -38,10 +40,15 @@ pub(super) struct Act {
 }
 
 impl Act {
+    /// With the source that the configuration names.
+    pub(super) fn new(mode: Mode) -> Self {
+        let origin = Origin::Source;
+        Self { mode, origin, reread: false, read_rate: None, unpin: false, source: None }
+    }
+
     /// With the source of `run` as it is now.
     pub(super) fn of(mode: Mode, run: &RunArgs) -> Self {
-        let source = run.source_argument.clone();
-        Self { mode, origin: Origin::Source, reread: false, unpin: false, source }
+        Self { source: run.source_argument.clone(), ..Self::new(mode) }
     }
 }
 
@@ -118,6 +125,7 @@ fn prepare(arguments: &OptionArgs, matches: Option<&ArgMatches>, act: &Act) -> P
                 resolved.run.list_changes |= arguments.output.verbose;
                 resolved.run.origin = act.origin.clone();
                 resolved.run.reread |= act.reread;
+                resolved.run.read_rate = act.read_rate;
                 resolved.run.unpin |= act.unpin;
             }
             Prepared { log_file, resolved }

@@ -86,6 +86,7 @@ pub fn resolve(
         origin: Origin::Source,
         list_changes: mode.is_read_only(),
         reread: settings.force.unwrap_or(false),
+        read_rate: None,
         force: settings.force.unwrap_or(false),
         unpin: settings.unpin.unwrap_or(false),
         operator: environment.user.clone().unwrap_or_else(|| host::user_id().to_string()),

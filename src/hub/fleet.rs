@@ -246,6 +246,10 @@ impl Fleet<'_> {
         if failure.kind == "host-key-changed" {
             return true;
         }
+        // It has the release, and its server would not run it: the others have no reason to wait.
+        if failure.kind == "rejected" {
+            return false;
+        }
         match failure.verdict {
             Verdict::Guard | Verdict::Busy | Verdict::Usage => true,
             _ => match self.shared.options.require {

@@ -50,6 +50,8 @@ pub struct RunOptions {
     pub list_changes: bool,
     /// Whether every file is read again, here and on the nodes, whatever the indexes say.
     pub reread: bool,
+    /// Bytes a second that each node reads at most while it is looked at, if bounded.
+    pub read_rate: Option<u64>,
     /// Whether what a node's server has rejected is pushed there once more.
     pub force: bool,
     /// Whether a release that a rollback has pinned may be replaced.

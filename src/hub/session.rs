@@ -382,6 +382,8 @@ impl Session {
             max_delete: options.guard.max_delete,
             list_changes: options.list_changes,
             reread: options.reread,
+            read_rate: options.read_rate,
+            force: options.force,
             min_free_percent: options.guard.min_free_percent,
             commit: options.node.commit,
         };

@@ -78,6 +78,17 @@ pub struct Timestamp {
     pub nanos: u32,
 }
 
+impl std::fmt::Display for Timestamp {
+    /// As RFC 3339 has it, in UTC, without fractions of a second.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match jiff::Timestamp::from_second(self.seconds) {
+            Ok(time) => write!(f, "{time}"),
+            // Beyond the years that have four digits.
+            Err(_) => write!(f, "@{}", self.seconds),
+        }
+    }
+}
+
 /// One extended attribute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Xattr {

@@ -13,6 +13,7 @@ use crate::os::{File, durable, host};
 use crate::scan::index::{Index, RootId, Whole};
 use crate::scan::listing::Listing;
 use crate::scan::matcher::Matcher;
+use crate::scan::pace::Pace;
 use crate::scan::{self, Found, Progress, Scan, ScanOptions, Side};
 
 const INDEX: &[u8] = b"index";
@@ -45,7 +46,7 @@ pub enum Memory {
     Ignored,
 }
 
-/// Inspects the trees of `header` below the root of `place`.
+/// Inspects the trees of `header` below the root of `place`, reading no faster than `pace`.
 ///
 /// A missing or damaged index costs time, never correctness: files are read again.
 ///
@@ -54,7 +55,7 @@ pub enum Memory {
 pub fn inspect(
     place: &Place,
     header: &Header,
-    memory: Memory,
+    (memory, pace): (Memory, Option<&Pace>),
     stop: &AtomicBool,
 ) -> Result<Inspection, Error> {
     let Some(root) = &place.root else {
@@ -71,6 +72,7 @@ pub fn inspect(
         Matcher::new(&header.rules).map_err(|error| Error::Scan(scan::Error::Rules(error)))?;
     let progress = Progress::default();
     let mut options = ScanOptions::new(Side::Node, &progress, stop);
+    options.pace = pace;
     options.capture = header.capture;
     options.owner = compares_owners(&header.owner);
     let scan = scan::scan(root, &header.trees, &matcher, &index, &options).map_err(Error::Scan)?;

@@ -29,6 +29,7 @@ pub mod swap;
 pub mod commit;
 pub mod recover;
 pub mod accounts;
+pub mod rejected;
 pub mod offer;
 pub mod after;
 pub mod transaction;

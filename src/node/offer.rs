@@ -11,6 +11,7 @@ use super::pieces::Pieces;
 use super::place::Place;
 use super::prepare::{self, Preflight};
 use super::recover;
+use super::rejected::Rejected;
 use super::stage::StageOptions;
 use super::swap;
 use crate::model::codec::{self, Reader, Writer};
@@ -24,6 +25,7 @@ use crate::model::want::Wanted;
 use crate::model::{delta, untrusted::Untrusted};
 use crate::os::host;
 use crate::scan::index::Whole;
+use crate::scan::pace::Pace;
 use crate::wire::message::{CHANGES_MAX, ManifestPart, Offer, Open, Planned, ToAgent, ToHub};
 
 /// Everything a transaction needs to know.
@@ -65,7 +67,8 @@ pub fn answer(
     // Nothing else is opened by its path from here on.
     place.confine(offer.commit);
     let memory = if offer.reread { Memory::Ignored } else { Memory::Trusted };
-    let inspection = inspect::inspect(place, &header, memory, &hub.is_gone)?;
+    let pace = offer.read_rate.map(Pace::new);
+    let inspection = inspect::inspect(place, &header, (memory, pace.as_ref()), &hub.is_gone)?;
     let owners = Owners { compared: inspect::compares_owners(&header.owner), all: owner };
     let whole = Whole { under: under(&offer.header, owners), release: offer.release };
     let is_known = standing.is_some_and(|standing| standing.release == Some(offer.release));
@@ -78,7 +81,16 @@ pub fn answer(
     if *manifest.header() != header {
         return Err(Error::Protocol { what: "the header offered is not the manifest's".into() });
     }
-    let offered = plan(hub, (place, offer, open), (inspection, manifest), (owners, whole))?;
+    let (mut offered, rejected) =
+        plan(hub, (place, offer, open), (inspection, manifest), (owners, whole))?;
+    let mut notes = notes(&offered.inspection, &offered.plan, &header);
+    if let Some(rejected) = rejected.sentence() {
+        // What this very release brought was not taken: it would not be the next time.
+        if is_known && !offer.force && offered.refusal.is_none() {
+            offered.refusal = Some(held_back(&rejected));
+        }
+        notes.push(rejected);
+    }
     let is_clean = offered.plan.counts.total() == 0;
     let is_whole = is_clean && offered.plan.kept_extras.is_empty();
     offered.inspection.remember(place, is_whole.then_some(whole))?;
@@ -88,7 +100,7 @@ pub fn answer(
         deletes: offered.plan.deletes,
         wanted: offered.sources.wanted.clone(),
         near: offered.pieces.near.clone(),
-        notes: notes(&offered.inspection, &offered.plan, &header),
+        notes,
         refusal: offered.refusal.as_ref().map(Error::failed),
     }))?;
     Ok(Some(offered))
@@ -144,7 +156,7 @@ fn plan(
     (place, offer, open): (&Place, &Offer, &Open),
     (mut inspection, manifest): (Inspection, Manifest),
     (owners, whole): (Owners, Whole),
-) -> Result<Offered, Error> {
+) -> Result<(Offered, Rejected), Error> {
     // Where a release tells which names are one file, a name can change by what is done to another; and a tree that is
     // exchanged is replaced in all its names.
     let is_swap = offer.commit == CommitStyle::Swap;
@@ -160,7 +172,8 @@ fn plan(
     };
     let (same, same_files) = (&difference.same, difference.same_files);
     let want = plan::Want { manifest: &manifest, same, same_files };
-    let plan = make_plan(hub, &inspection, want, &policy, offer.list_changes)?;
+    let mut rejected = Rejected::among(&inspection.found);
+    let plan = make_plan(hub, &inspection, want, &policy, (offer.list_changes, &mut rejected))?;
     let (plan, refusal) = if is_swap && plan.counts.total() > 0 {
         let refusal = swap::check(place, &manifest, &policy, &plan).err();
         (plan.as_swap(&swap::tree_of(&manifest)), refusal)
@@ -196,7 +209,7 @@ fn plan(
         owner: owners.all,
         owners: owners.compared,
     };
-    Ok(Offered {
+    let offered = Offered {
         manifest,
         inspection,
         plan,
@@ -206,7 +219,8 @@ fn plan(
         missing_parents,
         whole,
         refusal,
-    })
+    };
+    Ok((offered, rejected))
 }
 
 fn decode_header(bytes: &[u8]) -> Result<Header, Error> {
@@ -222,11 +236,12 @@ fn make_plan(
     inspection: &Inspection,
     want: plan::Want<'_>,
     policy: &Policy,
-    list_changes: bool,
+    (list_changes, rejected): (bool, &mut Rejected),
 ) -> Result<Plan, Error> {
     let mut changes: Vec<Change> = Vec::new();
     let mut sent = Ok(());
     let mut tell = |change: Change| {
+        rejected.note(&change);
         if list_changes && sent.is_ok() {
             changes.push(change);
             if changes.len() == CHANGES_MAX {
@@ -280,6 +295,12 @@ fn receive_manifest(
         return Err(damaged(codec::Error::Digest { what: "manifest" }));
     }
     Ok(manifest)
+}
+
+fn held_back(rejected: &str) -> Error {
+    let message = format!("{rejected}: it is not pushed again until the source changes");
+    let hint = "the server's log says why; --force pushes it once more";
+    Error::refused("rejected", message, Some(hint.into()))
 }
 
 fn notes(inspection: &Inspection, plan: &Plan, header: &Header) -> Vec<String> {

@@ -28,7 +28,8 @@ impl Drift {
                 let artifact = change.path.as_bytes().strip_suffix(b".back");
                 let is_changed = artifact.is_some_and(|artifact| {
                     all.iter().any(|other| {
-                        other.path.as_bytes() == artifact && other.kind != ChangeKind::Delete
+                        other.path.as_bytes() == artifact
+                            && !matches!(other.kind, ChangeKind::Delete | ChangeKind::Metadata)
                     })
                 });
                 if is_changed { Self::Rejected } else { Self::Extra }

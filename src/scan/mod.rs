@@ -18,6 +18,7 @@ use crate::os::dir::Dir;
 use crate::os::stat::{FileKind, Stat};
 
 pub mod content;
+pub mod pace;
 pub mod matcher;
 pub mod settled;
 mod record;
@@ -36,6 +37,7 @@ pub use record::Sums;
 use index::Index;
 use listing::{Listing, Root};
 use matcher::Matcher;
+use pace::Pace;
 use read::Inodes;
 use record::Held;
 use visit::Order;
@@ -218,6 +220,8 @@ pub struct ScanOptions<'a> {
     pub threads: usize,
     /// Counts as the walk goes on.
     pub progress: &'a Progress,
+    /// Content is read no faster.
+    pub pace: Option<&'a Pace>,
     /// Ends the walk with [`Error::Stopped`] soon after it is set.
     pub stop: &'a AtomicBool,
     /// Told of moments at which tests change the tree.
@@ -248,6 +252,7 @@ impl<'a> ScanOptions<'a> {
             skip_specials: false,
             threads: 0,
             progress,
+            pace: None,
             stop,
             observer: None,
         }

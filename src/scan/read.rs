@@ -143,6 +143,9 @@ impl Walk<'_> {
     fn count(&self, bytes: u64) -> io::Result<()> {
         self.bytes_read.fetch_add(bytes, Ordering::Relaxed);
         self.options.progress.bytes.fetch_add(bytes, Ordering::Relaxed);
+        if let Some(pace) = self.options.pace {
+            pace.pass(bytes, self.options.stop);
+        }
         if self.is_stopped() { Err(io::ErrorKind::Interrupted.into()) } else { Ok(()) }
     }
 }

@@ -78,6 +78,8 @@ fn messages() -> Done {
         max_delete: MaxDelete::Percent(50),
         list_changes: true,
         reread: false,
+        read_rate: None,
+        force: false,
         min_free_percent: 5,
         commit: CommitStyle::Swap,
     };

@@ -155,6 +155,8 @@ impl Talk {
             max_delete: MaxDelete::Percent(100),
             list_changes: false,
             reread: false,
+            read_rate: None,
+            force: false,
             min_free_percent: 0,
             commit: CommitStyle::InPlace,
         };

@@ -69,3 +69,4 @@ mod source_names;
 mod source_tree;
 mod source_unstable;
 mod verify;
+mod verify_random;

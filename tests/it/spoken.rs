@@ -102,6 +102,8 @@ impl Spoken {
             max_delete: MaxDelete::Percent(100),
             list_changes: false,
             reread: false,
+            read_rate: None,
+            force: false,
             min_free_percent: 0,
             commit: CommitStyle::InPlace,
         }

@@ -76,10 +76,73 @@ fn every_class_of_drift_is_told_and_repaired_and_the_other_node_is_left_alone() 
     }
     assert_eq!((outcome.state(0), outcome.state(1)), ("differs", "unchanged"));
     assert_names(&drifted, &names_below(&cluster.nodes[0]));
-    cluster.run("verify", &cluster.source(), &["--repair"]).expect(0);
+    cluster.run("verify", &cluster.source(), &["--repair", "--force"]).expect(0);
     assert_names(&released, &names_below(&cluster.nodes[0]));
     assert_eq!(stamps(&cluster.nodes[1]), other);
     cluster.run("verify", &cluster.source(), &["--deep"]).expect(0);
+}
+
+#[test]
+fn what_a_server_rejected_is_told_with_the_time_and_pushed_again_for_a_new_release_alone() {
+    let cluster = deployed(2);
+    let (before, other) = (names_below(&cluster.nodes[0]), stamps(&cluster.nodes[1]));
+    // As the server does it: the new version aside, the old one back.
+    fs::rename(cluster.on(0, "d/e"), cluster.on(0, "d/e.back")).expect("renamed");
+    cluster.write_on(0, "d/e", "the old version");
+    let rejected = names_below(&cluster.nodes[0]);
+    let verify = cluster.run("verify", &cluster.source(), &[]);
+    verify.expect(2);
+    let notes = verify.node(0)["notes"].to_string();
+    let today = |text: &str| text.contains("rejected d/e (20") && text.contains("Z)");
+    assert!(today(&notes), "{notes}");
+    for (what, options) in [("push", &[][..]), ("verify", &["--repair"])] {
+        let outcome = cluster.run(what, &cluster.source(), options);
+        outcome.expect(3);
+        let error = outcome.error(0);
+        assert!(today(&error) && error.contains("--force"), "{error}");
+        assert_eq!((outcome.state(0), outcome.state(1)), ("refused", "unchanged"));
+        assert_names(&rejected, &names_below(&cluster.nodes[0]));
+    }
+    assert_eq!(stamps(&cluster.nodes[1]), other);
+    cluster.push(&["--force"]).expect(0);
+    assert_names(&before, &names_below(&cluster.nodes[0]));
+    // A new release goes to all, and a node whose server is at odds with the last one holds up none of them.
+    fs::rename(cluster.on(0, "d/e"), cluster.on(0, "d/e.back")).expect("renamed");
+    cluster.write_on(0, "d/e", "the old version");
+    cluster.write_on(1, "d/f", "edited");
+    let outcome = cluster.push(&[]);
+    outcome.expect(3);
+    assert_eq!((outcome.state(0), outcome.state(1)), ("refused", "committed"));
+    cluster.write("d/e", "mended");
+    cluster.push(&[]).expect(0);
+    cluster.assert_same();
+}
+
+#[test]
+fn a_copy_put_aside_beside_an_artifact_as_released_is_drift_and_no_rejection() {
+    let cluster = deployed(1);
+    let released = names_below(&cluster.nodes[0]);
+    cluster.write_on(0, "a.back", "from long ago");
+    set_mtime(&cluster.on(0, "a"), 1_000_000, 7);
+    let verify = cluster.run("verify", &cluster.source(), &[]);
+    verify.expect(2);
+    assert!(drifts(&verify).contains(&("a.back".to_owned(), "extra".to_owned())));
+    cluster.run("verify", &cluster.source(), &["--repair"]).expect(0);
+    assert_names(&released, &names_below(&cluster.nodes[0]));
+}
+
+#[test]
+fn a_deep_verify_reads_no_faster_than_it_may() {
+    let cluster = Cluster::new(1);
+    cluster.write("large", vec![b'x'; 3 << 20]);
+    cluster.push(&[]).expect(0);
+    let deep = |rate: &str| {
+        let started = std::time::Instant::now();
+        let outcome = cluster.run("verify", &cluster.source(), &["--deep", "--read-rate", rate]);
+        outcome.expect(0);
+        started.elapsed()
+    };
+    assert!(deep("1M") >= std::time::Duration::from_secs(3));
 }
 
 #[test]

@@ -95,7 +95,7 @@ pub struct SourcePlace {
 
 /// This release is wanted.
 #[derive(Debug, Clone, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "three switches of the command line")]
+#[expect(clippy::struct_excessive_bools, reason = "switches of the command line")]
 pub struct Offer {
     /// The release.
     pub release: ReleaseId,
@@ -109,6 +109,10 @@ pub struct Offer {
     pub list_changes: bool,
     /// Read every file again, whatever the index says.
     pub reread: bool,
+    /// Content is read no faster than so many bytes a second.
+    pub read_rate: Option<u64>,
+    /// Bring what a server here has rejected once more.
+    pub force: bool,
     /// Share of the file system that must stay free, in percent.
     pub min_free_percent: u8,
     /// How it becomes live.
@@ -288,6 +292,8 @@ impl Offer {
         w.bool(self.reread);
         w.u8(self.min_free_percent);
         w.bool(self.commit == CommitStyle::Swap);
+        w.option(self.read_rate, Writer::u64);
+        w.bool(self.force);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self> {
@@ -304,6 +310,8 @@ impl Offer {
             reread: r.bool()?,
             min_free_percent: r.u8()?,
             commit: if r.bool()? { CommitStyle::Swap } else { CommitStyle::InPlace },
+            read_rate: r.option(Reader::u64)?,
+            force: r.bool()?,
         })
     }
 }

@@ -6,7 +6,7 @@
 
 mod adversary;
 mod death;
-mod dice;
+pub(crate) mod dice;
 mod link;
 mod net;
 mod pipe;
