@@ -51,7 +51,7 @@ pub(super) fn entry(line: &str) -> Entry {
 }
 
 /// Entries of lines apart by `;`, below a root, sorted.
-pub(super) fn entries(lines: &str) -> Vec<Entry> {
+pub(crate) fn entries(lines: &str) -> Vec<Entry> {
     let lines = lines.split(';').map(str::trim).filter(|line| !line.is_empty());
     let mut all: Vec<Entry> = lines.chain([". d"]).map(entry).collect();
     all.sort_by(|one, other| one.path.cmp(&other.path));

@@ -5,7 +5,7 @@
 //! Start at [`manifest`], then [`plan`].
 
 #[cfg(test)]
-mod fixture;
+pub(crate) mod fixture;
 pub mod limits;
 pub mod bits;
 pub mod codec;

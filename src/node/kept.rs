@@ -224,3 +224,80 @@ pub fn prune(state: &State, keep: Keep, live: Option<ReleaseId>, now: i64) -> Re
     }
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::model::fixture::entries;
+
+    const NOW: i64 = 1_000_000;
+
+    /// Areas, newest first: of each, the release before it, how long ago it was made, and the digits of its chunks.
+    fn areas(told: &[(u8, i64, &str)]) -> Vec<KeptArea> {
+        let area = |(before, ago, chunks): &(u8, i64, &str)| {
+            let list = KeptList {
+                before: (*before > 0).then_some(Digest([*before; 32])),
+                commit: 0,
+                at: NOW - ago,
+                tops: Vec::new(),
+                entries: entries(&format!("f f {chunks}")).split_off(1),
+            };
+            (Box::from(*b"area"), list)
+        };
+        told.iter().map(area).collect()
+    }
+
+    fn count(told: &[(u8, i64, &str)], keep: Keep) -> usize {
+        count_kept(&areas(told), keep, Some(Digest([9; 32])), NOW)
+    }
+
+    fn releases(releases: u32) -> Keep {
+        Keep { releases, ..Keep::default() }
+    }
+
+    #[test]
+    fn so_many_releases_stay_as_are_kept_whatever_was_live_in_between() {
+        let forward = [(8, 1, "1"), (7, 2, "1"), (6, 3, "1"), (5, 4, "1")];
+        assert_eq!(count(&forward, releases(3)), 3);
+        assert_eq!(count(&forward, releases(9)), 4);
+        assert_eq!(count(&forward, releases(0)), 0);
+        // Back and forth: the one that is live costs nothing, and each other one counts once.
+        let back = [
+            (8, 1, "1"),
+            (7, 2, "1"),
+            (8, 3, "1"),
+            (9, 4, "1"),
+            (8, 5, "1"),
+            (7, 6, "1"),
+            (6, 7, "1"),
+        ];
+        assert_eq!(count(&back, releases(2)), 6);
+        assert_eq!(count(&back, releases(3)), 7);
+        let flapping = vec![(8, 1, "1"); 100];
+        assert_eq!(count(&flapping, releases(2)), 2 * AREAS_PER_RELEASE);
+        // What was there before the first push counts as a release.
+        assert_eq!(count(&[(8, 1, "1"), (0, 2, "1")], releases(1)), 1);
+    }
+
+    #[test]
+    fn age_and_bytes_bound_them_from_the_oldest_on() {
+        let told = [(8, 10, "1"), (7, 20, "2 3"), (6, 30, "4")];
+        let aged = |seconds| Keep { age: Some(Duration::from_secs(seconds)), ..releases(5) };
+        assert_eq!([9, 10, 29, 30].map(|seconds| count(&told, aged(seconds))), [0, 1, 2, 3]);
+        let bytes_of = |at: usize| {
+            let list = &areas(&told)[at].1;
+            let Kind::File(content) = &list.entries[0].kind else { panic!("a file") };
+            content.data_bytes()
+        };
+        let of = |bytes| Keep { bytes: Some(bytes), ..releases(5) };
+        let first = bytes_of(0);
+        assert_eq!(count(&told, of(first - 1)), 0);
+        assert_eq!(count(&told, of(first)), 1);
+        assert_eq!(count(&told, of(first + bytes_of(1))), 2);
+        assert_eq!(count(&told, of(u64::MAX)), 3);
+        // A clock that was set back makes nothing old.
+        assert_eq!(count(&[(8, -500, "1")], aged(1)), 1);
+    }
+}

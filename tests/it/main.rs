@@ -60,6 +60,7 @@ mod node_types;
 mod node_work;
 mod os_confine;
 mod os_dir;
+mod returning_nodes;
 mod rollback;
 mod simulation;
 mod power_loss;
