@@ -10,7 +10,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Seeds of the short form, and trees planned in it.
 const SHORT: (u64, u64) = (150, 3_000);
 /// The same before a release.
-const FULL: (u64, u64) = (20_000, 100_000);
+const FULL: (u64, u64) = (3_000, 100_000);
 /// Seeds played by one process.
 const BLOCK: u64 = 500;
 /// What is told of, and not a fault.
