@@ -21,9 +21,9 @@ use crate::model::manifest::OwnerPolicy;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0   every listed node is verified at the release (plan, verify: no difference)
+  0   every listed node is verified at the release (plan, verify: no difference; doctor: no finding)
   1   failed, no node changed
-  2   differences found (plan, verify)
+  2   differences found (plan, verify); findings (doctor)
   3   partial: some nodes are at the release, the others are named
   4   another run holds the lock
   5   a guard refused
@@ -54,6 +54,9 @@ pub(super) enum Command {
     /// Bring every node back to an earlier release, which stays pinned until push --unpin
     #[command(after_help = EXIT_CODES)]
     Rollback(RollbackArgs),
+    /// Check this host and every node, and say what would fail and how to fix it; exit 2 on any finding
+    #[command(after_help = EXIT_CODES)]
+    Doctor(RunArgs),
     /// Write a depsync.toml with every key explained
     Init(InitArgs),
     /// Print the completions of a shell
@@ -357,7 +360,7 @@ mod tests {
     #[test]
     fn every_option_of_a_run_has_its_variable() {
         let command = super::command();
-        for name in ["push", "plan", "verify", "rollback"] {
+        for name in ["push", "plan", "verify", "rollback", "doctor"] {
             let subcommand = command.find_subcommand(name).expect(name);
             for argument in
                 subcommand.get_arguments().filter(|argument| argument.get_long().is_some())

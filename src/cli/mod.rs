@@ -5,6 +5,7 @@
 mod agent;
 mod args;
 mod console;
+mod doctor;
 mod environment;
 mod generate;
 mod init;
@@ -69,6 +70,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             let act = Act { origin, ..Act::new(mode) };
             push::run(&rollback.run, details, &act, arguments)
         }
+        Command::Doctor(run) => doctor::run(&run, details, arguments),
         Command::Init(init) => init::run(&init),
         Command::Completions { shell } => generate::completions(shell),
         Command::Agent(options) => agent::serve(&options),

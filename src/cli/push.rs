@@ -104,13 +104,13 @@ fn short_name(target: &Target) -> String {
 }
 
 /// What is known before a run starts.
-struct Prepared {
+pub(super) struct Prepared {
     /// The log, as far as the settings could be read: a run that is refused is logged as well.
-    log_file: Option<PathBuf>,
-    resolved: Result<Resolved, Failure>,
+    pub(super) log_file: Option<PathBuf>,
+    pub(super) resolved: Result<Resolved, Failure>,
 }
 
-fn prepare(arguments: &OptionArgs, matches: Option<&ArgMatches>, act: &Act) -> Prepared {
+pub(super) fn prepare(arguments: &OptionArgs, matches: Option<&ArgMatches>, act: &Act) -> Prepared {
     let environment = match environment::read() {
         Ok(environment) => environment,
         Err(failure) => return Prepared { log_file: None, resolved: Err(failure) },
@@ -157,7 +157,7 @@ fn merge(
 }
 
 /// The outcome of a run that did not get to any node.
-fn stopped(failure: Failure) -> RunOutcome {
+pub(super) fn stopped(failure: Failure) -> RunOutcome {
     RunOutcome {
         verdict: failure.verdict,
         release: None,

@@ -67,5 +67,6 @@ fn name(message: &ToHub) -> &'static str {
         ToHub::Aborted => "Aborted",
         ToHub::Alive => "Alive",
         ToHub::Failed(_) => "Failed",
+        ToHub::Examined(_) => "Examined",
     }
 }

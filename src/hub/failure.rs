@@ -150,14 +150,7 @@ impl From<Failed> for Failure {
             FailedClass::Integrity => Verdict::Integrity,
             FailedClass::Pending => Verdict::Partial,
         };
-        // The node escaped its texts; a hostile one may not have.
-        let escape = |text: &str| {
-            if is_plain(text) {
-                text.to_owned()
-            } else {
-                Untrusted::new(text.as_bytes()).to_string()
-            }
-        };
+        let escape = escaped;
         Self {
             verdict,
             kind: escape(&failed.kind).into(),
@@ -166,6 +159,11 @@ impl From<Failed> for Failure {
             hint: failed.hint.as_deref().map(escape),
         }
     }
+}
+
+/// A text of a node, which escaped it; a hostile one may not have.
+pub(super) fn escaped(text: &str) -> String {
+    if is_plain(text) { text.to_owned() } else { Untrusted::new(text.as_bytes()).to_string() }
 }
 
 /// True if showing `text` as it is moves no terminal.

@@ -167,14 +167,14 @@ fn not_stored(release: ReleaseId) -> String {
     format!("the manifest of release {} is not stored here", release.short())
 }
 
-fn is_mount_root(source: &Source) -> Result<bool, Failure> {
+pub(super) fn is_mount_root(source: &Source) -> Result<bool, Failure> {
     let stat = source.root.stat_self();
     stat.map(|stat| stat.is_mount_root)
         .map_err(|error| Failure::of(Verdict::Fail, "source-unreadable", &error, None))
 }
 
 /// A source that was a mount point and is none, or is on quite another file system, is most likely not mounted.
-fn guard_source_change(
+pub(super) fn guard_source_change(
     options: &RunOptions,
     standing: &Standing,
     file_system: (u64, u64),

@@ -25,6 +25,7 @@ mod feed;
 mod session;
 mod fleet;
 pub mod verdict;
+pub mod examine;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};

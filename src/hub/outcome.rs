@@ -12,7 +12,7 @@ pub enum Verdict {
     Done,
     /// Failed, and no node changed.
     Fail,
-    /// Differences found (plan and verify only).
+    /// Differences found (plan and verify), or findings (doctor).
     Diff,
     /// Some nodes are at the release; the others are named.
     Partial,

@@ -25,7 +25,8 @@ use crate::scan::index::{Index, RootId};
 use crate::source::Source;
 use crate::wire::message::Txid;
 
-const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
+/// Longest file of the state but index and manifests.
+pub(super) const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Manifests kept as the start of deltas, however few releases are kept.
 const MANIFESTS_MIN: usize = 8;
 /// Runs remembered: an agent of an older one has long noticed that its hub is gone.
@@ -312,7 +313,7 @@ impl Standing {
         seal(writer.finish())
     }
 
-    fn decode(bytes: &[u8]) -> codec::Result<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> codec::Result<Self> {
         let mut reader = unseal(bytes, "standing")?;
         let standing = Self {
             release: reader.option(Reader::digest)?,
@@ -336,7 +337,7 @@ impl Decision {
         seal(writer.finish())
     }
 
-    fn decode(bytes: &[u8]) -> codec::Result<Self> {
+    pub(super) fn decode(bytes: &[u8]) -> codec::Result<Self> {
         let mut reader = unseal(bytes, "decision")?;
         let txid = reader.raw(16)?.try_into().map_err(|_error| reader.not_canonical())?;
         let release = reader.digest()?;

@@ -63,7 +63,7 @@ pub struct LinkOptions {
     pub agent: AgentProgram,
     /// The user the agent runs as, by `sudo -n`, if not the login user.
     pub sudo_user: Option<SshUser>,
-    /// The directory for control sockets and the agent's digest, mode 0700, made if missing.
+    /// The directory for control sockets and the agent's digest, mode 0700, made if missing; empty to remember neither.
     pub control_dir: PathBuf,
 }
 

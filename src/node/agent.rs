@@ -11,7 +11,7 @@ use super::error::Error;
 use super::journal::{Flight, Journal, Phase, Standing};
 use super::place::{Allowed, Place};
 use super::transaction::Transaction;
-use super::{offer, recover};
+use super::{examine, offer, recover};
 use crate::os::clock::{self, WaitClock};
 use crate::os::host;
 use crate::wire::message::{FailedClass, Open, Opened, Pending, ToAgent, ToHub};
@@ -168,6 +168,7 @@ pub fn unexpected(message: &ToAgent) -> Error {
         ToAgent::Commit { .. } => "Commit",
         ToAgent::Abort => "Abort",
         ToAgent::Alive => "Alive",
+        ToAgent::Examine(_) => "Examine",
     };
     Error::Protocol { what: format!("{name} came out of its order") }
 }
@@ -175,6 +176,10 @@ pub fn unexpected(message: &ToAgent) -> Error {
 fn converse(hub: &Hub, options: &AgentOptions) -> Result<(), Error> {
     let open = match hub.receive()?.message {
         ToAgent::Open(open) => open,
+        ToAgent::Examine(wanted) => {
+            let examined = examine::examine(&wanted, &options.allowed, &hub.is_gone);
+            return hub.send(&ToHub::Examined(examined));
+        }
         other => return Err(unexpected(&other)),
     };
     let mut place = Place::open(&open, &options.allowed)?;

@@ -34,4 +34,5 @@ pub mod offer;
 pub mod after;
 pub mod transaction;
 pub mod incoming;
+pub mod examine;
 pub mod agent;

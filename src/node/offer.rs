@@ -223,7 +223,7 @@ fn plan(
     Ok((offered, rejected))
 }
 
-fn decode_header(bytes: &[u8]) -> Result<Header, Error> {
+pub(super) fn decode_header(bytes: &[u8]) -> Result<Header, Error> {
     let damaged = |source| Error::State { what: "the offered header".into(), source };
     let mut reader = Reader::new(bytes, "manifest header");
     let header = Header::decode(&mut reader).map_err(damaged)?;

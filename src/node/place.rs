@@ -194,7 +194,7 @@ impl Place {
 
 impl Allowed {
     /// Opens `path` if it is allowed; nothing is made outside of what is.
-    fn open(&self, path: &Path, missing: Missing<'_>) -> Result<Root, Error> {
+    pub(super) fn open(&self, path: &Path, missing: Missing<'_>) -> Result<Root, Error> {
         let root = match root::open(path, missing) {
             // What is missing lies outside: it was not made.
             Err(root::Error::ParentMissing { .. })
@@ -217,7 +217,7 @@ impl Allowed {
         }
     }
 
-    fn check(&self, real_path: &Path) -> Result<(), Error> {
+    pub(super) fn check(&self, real_path: &Path) -> Result<(), Error> {
         let is_inside = |allowed: &PathBuf| real_path.starts_with(allowed);
         if self.restrict.is_empty() || self.restrict.iter().any(is_inside) {
             return Ok(());
@@ -239,7 +239,7 @@ fn outside(path: &Path) -> Error {
 }
 
 /// A target that is the source, lies inside it, or holds it, would be made of itself (row 34).
-fn refuse_overlap(source: &SourcePlace, root: &Root) -> Result<(), Error> {
+pub(super) fn refuse_overlap(source: &SourcePlace, root: &Root) -> Result<(), Error> {
     let Some(source_root) = source.ancestry.last() else { return Ok(()) };
     if source.boot.is_empty() || source.boot != host::boot_id() {
         return Ok(());
@@ -282,7 +282,7 @@ fn refuse_network(state: &Dir) -> Result<(), Error> {
 }
 
 /// True for the magic number of a file system that is somebody else's disk.
-fn is_network(kind: u64) -> bool {
+pub fn is_network(kind: u64) -> bool {
     const NFS: u64 = 0x6969;
     const CIFS: u64 = 0xff53_4d42;
     const SMB2: u64 = 0xfe53_4d42;
@@ -308,7 +308,7 @@ fn take_lease(state: &Dir, open: &Open) -> Result<Lock, Error> {
     }
 }
 
-fn read_holder(bytes: &[u8]) -> Option<([u8; 16], String)> {
+pub(super) fn read_holder(bytes: &[u8]) -> Option<([u8; 16], String)> {
     let mut reader = Reader::new(bytes, "lock");
     let run = reader.raw(16).ok()?.try_into().ok()?;
     let holder = reader.text(4096).ok()?;

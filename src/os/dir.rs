@@ -10,7 +10,7 @@ use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{AtFlags, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
+use rustix::fs::{Access, AtFlags, Mode, OFlags, RawDir, RenameFlags, ResolveFlags};
 use rustix::io::{Errno, retry_on_intr};
 
 use super::stat::{FileKind, Stat, stat_at};
@@ -389,6 +389,19 @@ impl Dir {
             file_system: stat.f_fsid,
             is_read_only: stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         })
+    }
+
+    /// True if this process may make and remove names here.
+    ///
+    /// # Errors
+    /// Whatever the file system says, but for a refusal.
+    pub fn is_writable(&self) -> io::Result<bool> {
+        let access = Access::WRITE_OK | Access::EXEC_OK;
+        match rustix::fs::accessat(&self.fd, c".", access, AtFlags::empty()) {
+            Ok(()) => Ok(true),
+            Err(Errno::ACCESS | Errno::PERM | Errno::ROFS) => Ok(false),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// True if two names that differ only in case, or in how an accent is written, are one name here.

@@ -77,6 +77,30 @@ fn try_take_alone(directory: &Dir, name: &[u8], about: &[u8]) -> io::Result<Atte
     }
 }
 
+/// What the holder of the lock on the file `name` in `directory` wrote about itself; `None` if nobody holds it. Nothing is
+/// written, and who wants the lock meanwhile gets it.
+///
+/// # Errors
+/// As the operating system says.
+pub fn holder(directory: &Dir, name: &[u8]) -> io::Result<Option<Vec<u8>>> {
+    let file = match directory.open_file(name) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        opened => opened?,
+    };
+    // RACE: whoever takes the lock does so under this one, and so never meets the look at it.
+    flock(directory, FlockOperation::LockExclusive)?;
+    let looked = match file.try_lock_shared() {
+        Ok(()) => file.unlock().map(|()| None),
+        Err(TryLockError::WouldBlock) => {
+            let mut by = Vec::new();
+            file.take(4096).read_to_end(&mut by).map(|_length| Some(by))
+        }
+        Err(TryLockError::Error(error)) => Err(error),
+    };
+    flock(directory, FlockOperation::Unlock)?;
+    looked
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -27,6 +27,7 @@ pub mod connection;
 pub mod operator_file;
 pub mod log_file;
 pub mod foreign_file;
+pub mod programs;
 pub mod process;
 
 /// An open file. Only this module opens one.

@@ -27,6 +27,11 @@ pub fn raise_open_files() {
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
 }
 
+/// How many files this process may have open; `None` if there is no bound.
+pub fn open_files_max() -> Option<u64> {
+    getrlimit(Resource::Nofile).current
+}
+
 /// Finds out whether `count` more files can be opened now (row 68), for what would panic without them.
 ///
 /// # Errors

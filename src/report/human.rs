@@ -21,8 +21,8 @@ pub struct Style {
     pub all_paths: bool,
 }
 
-#[derive(Clone, Copy)]
-enum Color {
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Color {
     Red,
     Green,
     Yellow,
@@ -31,7 +31,7 @@ enum Color {
 }
 
 impl Style {
-    fn paint(self, color: Color, text: &str) -> String {
+    pub(super) fn paint(self, color: Color, text: &str) -> String {
         let code = match color {
             Color::Red => "31",
             Color::Green => "32",
@@ -274,7 +274,7 @@ pub fn failure(place: &str, failure: &Failure, style: Style) -> String {
     text
 }
 
-fn push_line(text: &mut String, line: &str) {
+pub(super) fn push_line(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
 }

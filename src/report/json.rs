@@ -71,7 +71,7 @@ struct ErrorValue<'a> {
 }
 
 #[derive(Serialize)]
-struct SummaryLine<'a> {
+pub(super) struct SummaryLine<'a> {
     r#type: &'static str,
     format_version: u32,
     exit: u8,
@@ -151,7 +151,7 @@ fn node_line(node: &NodeOutcome) -> NodeLine<'_> {
     }
 }
 
-fn summary_line(outcome: &RunOutcome, exit: u8) -> SummaryLine<'_> {
+pub(super) fn summary_line(outcome: &RunOutcome, exit: u8) -> SummaryLine<'_> {
     SummaryLine {
         r#type: "summary",
         format_version: FORMAT_VERSION,
@@ -171,7 +171,7 @@ fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn push(text: &mut String, line: &impl Serialize) {
+pub(super) fn push(text: &mut String, line: &impl Serialize) {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Ascii);
     line.serialize(&mut serializer)

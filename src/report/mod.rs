@@ -6,6 +6,7 @@
 //! [`Failure`]: crate::hub::outcome::Failure
 
 pub mod drift;
+pub mod findings;
 pub mod figures;
 pub mod human;
 pub mod json;

@@ -119,6 +119,14 @@ impl Layer {
         Ok(Self { above, directory: directory.clone(), lines })
     }
 
+    /// The rules that hold in `dir`, which is `directory`: those of its file, if there is one that can be read, and those
+    /// `above`.
+    pub fn found(above: Option<Arc<Self>>, dir: &Dir, directory: &TreePath) -> Option<Arc<Self>> {
+        let text = read_rule_file(dir, directory).ok().flatten();
+        let layer = text.and_then(|(text, _)| Self::new(above.clone(), directory, &text).ok());
+        layer.map(Arc::new).or(above)
+    }
+
     fn decide(&self, path: &TreePath, is_directory: bool) -> Option<bool> {
         let mut layer = Some(self);
         while let Some(this) = layer {
@@ -199,6 +207,11 @@ impl Matcher {
         let Some(directory) = path.parent() else { return Verdict::None };
         let layer = nearest(&self.files, &directory);
         self.verdict(layer.as_deref(), path, is_directory, Side::Node)
+    }
+
+    /// True if a node leaves `path` as it is, where `layer` holds in the directory around it, and nothing above is left.
+    pub fn leaves(&self, layer: Option<&Layer>, path: &TreePath, is_directory: bool) -> bool {
+        self.verdict(layer, path, is_directory, Side::Node) != Verdict::None
     }
 
     /// What the rules say of `path`, or else of the topmost directory between `tree` and `path` of which they say

@@ -15,14 +15,18 @@
 //!      ◀───────────────────────────  Prepared
 //! Commit or Abort ────────────────▶  commit through the journal
 //!      ◀───────────────────────────  Committed or Aborted
+//! Examine (in place of Open) ────▶  look, and change nothing
+//!      ◀───────────────────────────  Examined (findings)
 //! ```
 //! Either side says Alive every few seconds while it works; the agent may answer anything with Failed, and ends.
 //! FORMAT: every line of the encoders and decoders below. `docs/protocol.md` carries the hash of these files.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
 
+mod examine;
 mod to_agent;
 mod to_hub;
 
+pub use examine::{Examine, Examined, FINDINGS_MAX, Finding, Identity, Level, Logins};
 pub use to_agent::{ManifestPart, Offer, Open, Packing, SourcePlace, Stage, ToAgent};
 pub use to_hub::{CHANGES_MAX, Failed, FailedClass, Opened, Pending, Planned, ToHub};
 

@@ -31,6 +31,7 @@ fn manual_pages_are_made_of_every_command() {
         "depsync-plan",
         "depsync-verify",
         "depsync-rollback",
+        "depsync-doctor",
         "depsync-init",
         "depsync-completions",
     ];

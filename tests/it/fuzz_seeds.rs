@@ -18,8 +18,8 @@ use depsync::node::journal::{Record, Standing};
 use depsync::node::steps::{Step, Steps};
 use depsync::wire::frame;
 use depsync::wire::message::{
-    Failed, FailedClass, ManifestPart, Offer, Open, Opened, Packing, Pending, Planned, SourcePlace,
-    Stage, ToAgent, ToHub, Txid,
+    Examine, Examined, Failed, FailedClass, Finding, Identity, Level, Logins, ManifestPart, Offer,
+    Open, Opened, Packing, Pending, Planned, SourcePlace, Stage, ToAgent, ToHub, Txid,
 };
 use depsync::wire::preamble;
 use zstd::stream::raw::{Encoder, InBuffer, Operation as _, OutBuffer};
@@ -71,9 +71,17 @@ fn messages() -> Done {
     };
     let mut header = Writer::new();
     small_manifest().header().encode(&mut header);
+    let header = header.finish();
+    let examine = Examine {
+        open: open.clone(),
+        header: header.clone(),
+        commit: CommitStyle::Swap,
+        min_free_percent: 5,
+        logins: Some(Logins { startups: 8, sessions: 300 }),
+    };
     let offer = Offer {
         release: digest,
-        header: header.finish(),
+        header,
         no_delete: false,
         max_delete: MaxDelete::Percent(50),
         list_changes: true,
@@ -94,6 +102,7 @@ fn messages() -> Done {
         ToAgent::Commit { txid: TXID },
         ToAgent::Abort,
         ToAgent::Alive,
+        ToAgent::Examine(examine),
     ];
     let mut speech = preamble::HUB.to_vec();
     let mut short = Vec::new();
@@ -124,6 +133,13 @@ fn answers() -> Vec<ToHub> {
         hint: Some("raise it".into()),
         holder: Some(TXID),
     };
+    let finding = Finding {
+        check: "clock".into(),
+        level: Level::Warning,
+        message: "its clock is ahead".into(),
+        hint: "set it".into(),
+    };
+    let directory = Identity { boot: "id".into(), device: 1, inode: 300 };
     let opened = Opened {
         release: Some(digest),
         pending: Some(Pending { txid: TXID, release: digest }),
@@ -154,6 +170,7 @@ fn answers() -> Vec<ToHub> {
         ToHub::Aborted,
         ToHub::Alive,
         ToHub::Failed(failed),
+        ToHub::Examined(Examined { directory: Some(directory), findings: vec![finding] }),
     ]
 }
 

@@ -27,8 +27,8 @@ pub(crate) struct Spoken {
 }
 
 impl Spoken {
-    /// Greets an agent and opens the target at `node`.
-    pub(crate) fn open(node: &Path) -> (Self, Opened) {
+    /// Greets an agent.
+    pub(crate) fn greet() -> Self {
         let (stream, far) = UnixStream::pair().unwrap();
         let input = far.try_clone().unwrap();
         let agent = std::thread::spawn(move || {
@@ -39,7 +39,12 @@ impl Spoken {
         let mut greeting = [0; AGENT.len()];
         spoken.stream.read_exact(&mut greeting).unwrap();
         assert_eq!(&greeting, AGENT);
-        spoken.say(&ToAgent::Open(Open {
+        spoken
+    }
+
+    /// How the target at `node` is named.
+    pub(crate) fn naming(node: &Path) -> Open {
+        Open {
             run: Txid([9; 16]),
             cluster: "by-hand".into(),
             holder: "a test".into(),
@@ -49,7 +54,13 @@ impl Spoken {
             clock: clock::wall(),
             read_only: false,
             source: SourcePlace::default(),
-        }));
+        }
+    }
+
+    /// Greets an agent and opens the target at `node`.
+    pub(crate) fn open(node: &Path) -> (Self, Opened) {
+        let mut spoken = Self::greet();
+        spoken.say(&ToAgent::Open(Self::naming(node)));
         match spoken.hear() {
             ToHub::Opened(opened) => (spoken, opened),
             other => panic!("{other:?}"),

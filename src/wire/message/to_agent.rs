@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::examine::Examine;
 use super::{TEXT_BYTES_MAX, Txid, get_time, get_txid, put_text, put_time};
 use crate::model::codec::{Reader, Result, Writer};
 use crate::model::entry::Timestamp;
@@ -42,6 +43,8 @@ pub enum ToAgent {
     Abort,
     /// The hub is there.
     Alive,
+    /// Say what would fail, in the place of [`ToAgent::Open`].
+    Examine(Examine),
 }
 
 /// How the chunks of a batch travel. The bytes of its history are those of the compressed batches since the last fresh
@@ -193,6 +196,10 @@ impl ToAgent {
             }
             Self::Abort => w.u8(7),
             Self::Alive => w.u8(8),
+            Self::Examine(examine) => {
+                w.u8(9);
+                examine.encode(w);
+            }
         }
         writer.finish()
     }
@@ -231,6 +238,7 @@ impl ToAgent {
             6 => Self::Commit { txid: get_txid(r)? },
             7 => Self::Abort,
             8 => Self::Alive,
+            9 => Self::Examine(Examine::decode(r)?),
             tag => return Err(r.unknown(u64::from(tag))),
         };
         reader.finish()?;
@@ -239,7 +247,7 @@ impl ToAgent {
 }
 
 impl Open {
-    fn encode(&self, w: &mut Writer) {
+    pub(super) fn encode(&self, w: &mut Writer) {
         w.raw(&self.run.0);
         put_text(w, &self.cluster);
         put_text(w, &self.holder);
@@ -255,7 +263,7 @@ impl Open {
         });
     }
 
-    fn decode(r: &mut Reader<'_>) -> Result<Self> {
+    pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self> {
         Ok(Self {
             run: get_txid(r)?,
             cluster: r.text(TEXT_BYTES_MAX)?,

@@ -1,5 +1,6 @@
 //! What the agent says, and its encoding.
 
+use super::examine::Examined;
 use super::{
     TEXT_BYTES_MAX, Txid, from_tag, get_texts, get_time, get_txid, put_text, put_texts, put_time,
     tag_in,
@@ -48,6 +49,8 @@ pub enum ToHub {
     Alive,
     /// It cannot go on. Nothing changed unless it says so.
     Failed(Failed),
+    /// What would fail, or is not as it should be.
+    Examined(Examined),
 }
 
 /// The lease is taken.
@@ -195,6 +198,10 @@ impl ToHub {
                 w.u8(9);
                 failed.encode(w);
             }
+            Self::Examined(examined) => {
+                w.u8(10);
+                examined.encode(w);
+            }
         }
         writer.finish()
     }
@@ -219,6 +226,7 @@ impl ToHub {
             7 => Self::Aborted,
             8 => Self::Alive,
             9 => Self::Failed(Failed::decode(r)?),
+            10 => Self::Examined(Examined::decode(r)?),
             tag => return Err(r.unknown(u64::from(tag))),
         };
         reader.finish()?;
