@@ -102,7 +102,9 @@ fn carry_out(trial: &Trial<'_>, worker: usize) -> Result<Done> {
     let stopped = trial.case.stop(trial.point, trial.fault, worker)?;
     let mut losses = Losses::new();
     if stopped.hit.is_some() {
-        losses.extend(trial.at_once(&stopped.sandbox.state(0), stopped.outcome.code)?);
+        let state = stopped.sandbox.state(0);
+        let (code, hit) = (stopped.outcome.code, stopped.hit.as_deref());
+        losses.extend(trial.at_once(&state, code, hit)?);
     }
     losses.extend(trial.case.check(&stopped, false)?);
     for loss in &losses {
@@ -123,7 +125,7 @@ impl Trial<'_> {
     }
 
     /// What must hold before anything else happens.
-    fn at_once(&self, state: &Path, code: Option<i32>) -> Result<Losses> {
+    fn at_once(&self, state: &Path, code: Option<i32>, hit: Option<&str>) -> Result<Losses> {
         let mut losses = Losses::new();
         if self.fault == "error=EINTR"
             && INTERRUPTED.contains(&self.point.call())
@@ -131,12 +133,16 @@ impl Trial<'_> {
         {
             losses.push(format!("an interrupted call was not repeated: exit code {code:?}"));
         }
-        let is_sync_of_stage = self.point.call() == "syncfs";
-        if is_sync_of_stage && self.fault.starts_with("error=EIO") {
+        if self.point.call() == "syncfs" && self.fault.starts_with("error=EIO") {
+            if code == Some(0) {
+                losses.push("a sync that failed was told done".to_owned());
+            }
             // What the disk has refused once is gone from the page cache as far as anybody knows: a later sync that succeeds
-            // says nothing of it. So none of these files may ever be published.
+            // says nothing of it. So none of these files may ever be published. The commit's own sync, on the kept area, is
+            // of names: those of a decided stage must stay, for the commit to go on.
             let left = super::aftermath::names(&state.join("stage"))?;
-            if !left.is_empty() || code == Some(0) {
+            let is_sync_of_stage = hit.is_none_or(|hit| !hit.starts_with("syncfs kept"));
+            if is_sync_of_stage && !left.is_empty() {
                 losses.push(format!("a stage that could not be synced still stands: {left:?}"));
             }
         }
