@@ -250,6 +250,7 @@ fn wanted(options: &RunOptions, target: &Target, source: SourcePlace) -> Examine
             clock: clock::wall(),
             read_only: true,
             source,
+            looks_only: false,
         },
         header: header(options),
         commit: options.node.commit,

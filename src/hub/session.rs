@@ -330,6 +330,7 @@ impl Session {
             clock: clock::wall(),
             read_only: options.mode.is_read_only(),
             source: self.shared.source_place.clone(),
+            looks_only: false,
         };
         channel.send(&ToAgent::Open(open)).await?;
         match channel.receive().await? {

@@ -182,6 +182,9 @@ fn converse(hub: &Hub, options: &AgentOptions) -> Result<(), Error> {
         }
         other => return Err(unexpected(&other)),
     };
+    if open.looks_only {
+        return hub.send(&ToHub::Opened(looked(&open, options)?));
+    }
     let mut place = Place::open(&open, &options.allowed)?;
     let mut journal = match &place.state {
         Some(state) => Some(Journal::open(&state.dir)?),
@@ -232,6 +235,19 @@ fn no_state() -> Error {
     Error::Protocol { what: "a change within a plan".into() }
 }
 
+/// What the target's journal says, beside whatever run is under way there.
+fn looked(open: &Open, options: &AgentOptions) -> Result<Opened, Error> {
+    let (place, state) = Place::look(open, &options.allowed)?;
+    let Some(state) = state else { return Ok(opened(&place, open, None)) };
+    let holder = super::place::holder(&state)?;
+    // RACE: a run that cuts a torn record off while the journal is read makes it look damaged, once.
+    let standing = Journal::look(&state).or_else(|_error| Journal::look(&state))?;
+    let mut opened = opened(&place, open, Some(&standing));
+    // What is in flight while somebody is at work is on its way, and waits for nobody.
+    opened.pending = opened.pending.filter(|_| holder.is_none());
+    Ok(Opened { holder, ..opened })
+}
+
 /// Nothing new begins before what was prepared is settled.
 fn refuse_pending(standing: Option<&Standing>) -> Result<(), Error> {
     match standing.and_then(|standing| standing.flight.as_ref()) {
@@ -251,7 +267,8 @@ fn refuse_pending(standing: Option<&Standing>) -> Result<(), Error> {
 fn opened(place: &Place, open: &Open, standing: Option<&Standing>) -> Opened {
     let standing = standing.cloned().unwrap_or_default();
     let pending = match standing.flight {
-        Some(Flight { txid, release, phase: Phase::Prepared(_) }) => {
+        // A commit under way is only there to be seen where nothing was recovered.
+        Some(Flight { txid, release, phase: Phase::Prepared(_) | Phase::Committing(_) }) => {
             Some(Pending { txid, release })
         }
         _ => None,
@@ -266,6 +283,8 @@ fn opened(place: &Place, open: &Open, standing: Option<&Standing>) -> Opened {
         is_root: host::is_root(),
         real_path: place.shown(),
         notes,
+        free: place.free(),
+        holder: None,
     }
 }
 

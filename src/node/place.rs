@@ -13,7 +13,7 @@ use crate::os::dir::{Dir, Rename};
 use crate::os::lock::{self, Attempt, Lock};
 use crate::os::root::{self, Missing, Root};
 use crate::os::{durable, host};
-use crate::wire::message::{FailedClass, Open, SourcePlace, Txid};
+use crate::wire::message::{FailedClass, Free, Open, SourcePlace, Txid};
 
 /// Where `stage/<txid>/` holds what becomes `kept/<txid>/`.
 const KEPT_IN_STAGE: &[u8] = b"kept";
@@ -82,6 +82,35 @@ impl Place {
         };
         place.state = place.open_state(open, allowed)?;
         Ok(place)
+    }
+
+    /// Opens the target that `open` names without its lease and without its state, beside whatever run is under way there;
+    /// the second is the state directory, if there is one. Nothing is made or changed.
+    ///
+    /// # Errors
+    /// As [`Place::open`], but for the lease.
+    pub fn look(open: &Open, allowed: &Allowed) -> Result<(Self, Option<Dir>), Error> {
+        // Whatever the hub says of it.
+        let open = &Open { read_only: true, ..open.clone() };
+        let path = allowed.home.join(root::path_from_bytes(&open.directory));
+        let root = allowed.open(&path, Missing::Refuse)?;
+        let place = Self {
+            parent: root.parent,
+            name: root.name,
+            root: root.dir,
+            real_path: root.real_path,
+            state: None,
+            confines: allowed.confines,
+        };
+        let state = place.state_dir(open, allowed)?;
+        Ok((place, state))
+    }
+
+    /// Room for a user without privileges, where the file system tells.
+    pub fn free(&self) -> Option<Free> {
+        let room = self.root.as_ref().unwrap_or(&self.parent).room().ok()?;
+        let inodes = (room.inodes_total > 0).then_some(room.inodes_free);
+        Some(Free { bytes: room.bytes_free, inodes })
     }
 
     /// The state, which every change needs.
@@ -306,6 +335,15 @@ fn take_lease(state: &Dir, open: &Open) -> Result<Lock, Error> {
             }
         }
     }
+}
+
+/// Who holds the lease of the target with the state directory `state`, escaped; `None` if nobody does.
+///
+/// # Errors
+/// [`Error::Io`].
+pub fn holder(state: &Dir) -> Result<Option<String>, Error> {
+    let held = lock::holder(state, b"lock").map_err(io_error("look at", "the lease"))?;
+    Ok(held.map(|by| read_holder(&by).map_or_else(|| "another run".into(), |(_, holder)| holder)))
 }
 
 pub(super) fn read_holder(bytes: &[u8]) -> Option<([u8; 16], String)> {

@@ -73,6 +73,7 @@ pub fn recover_at(
         // Where there is no state, none is made.
         read_only: true,
         source: SourcePlace::default(),
+        looks_only: false,
     };
     let mut place = Place::open(&open, allowed)?;
     let Some(state) = &place.state else { return Ok(Recovered::Rested) };

@@ -119,4 +119,27 @@ mod tests {
         assert!(matches!(take(), Attempt::Taken(_)), "held by nobody but a forked child");
         drop(of_a_child);
     }
+
+    #[test]
+    fn a_look_at_a_lock_tells_its_holder_and_hinders_nobody() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let opened = root::open(directory.path(), Missing::Refuse).expect("opened");
+        let dir = opened.dir.expect("a directory");
+        let look = || holder(&dir, b"lock").expect("looked");
+        assert_eq!(look(), None, "there is no such file, and none is made");
+        assert!(dir.find(b"lock").expect("looked").is_none());
+        let Attempt::Taken(lock) = try_take(&dir, b"lock", b"me").expect("asked") else {
+            panic!("nobody holds it")
+        };
+        assert_eq!(look().as_deref(), Some(&b"me"[..]));
+        drop(lock);
+        assert_eq!(look(), None, "what the last holder wrote is still there");
+        std::thread::scope(|scope| {
+            let looking = scope.spawn(|| (0..2_000).for_each(|_| drop(look())));
+            while !looking.is_finished() {
+                let taken = try_take(&dir, b"lock", b"me").expect("asked");
+                assert!(matches!(taken, Attempt::Taken(_)), "refused because of a look");
+            }
+        });
+    }
 }

@@ -18,6 +18,7 @@
 //! Examine (in place of Open) ────▶  look, and change nothing
 //!      ◀───────────────────────────  Examined (findings)
 //! ```
+//! A hub that only looks (`Open::looks_only`) hears Opened, and that is all.
 //! Either side says Alive every few seconds while it works; the agent may answer anything with Failed, and ends.
 //! FORMAT: every line of the encoders and decoders below. `docs/protocol.md` carries the hash of these files.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -28,7 +29,7 @@ mod to_hub;
 
 pub use examine::{Examine, Examined, FINDINGS_MAX, Finding, Identity, Level, Logins};
 pub use to_agent::{ManifestPart, Offer, Open, Packing, SourcePlace, Stage, ToAgent};
-pub use to_hub::{CHANGES_MAX, Failed, FailedClass, Opened, Pending, Planned, ToHub};
+pub use to_hub::{CHANGES_MAX, Failed, FailedClass, Free, Opened, Pending, Planned, ToHub};
 
 use crate::model::codec::{Reader, Result, Writer};
 use crate::model::entry::Timestamp;

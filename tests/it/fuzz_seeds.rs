@@ -18,8 +18,8 @@ use depsync::node::journal::{Record, Standing};
 use depsync::node::steps::{Step, Steps};
 use depsync::wire::frame;
 use depsync::wire::message::{
-    Examine, Examined, Failed, FailedClass, Finding, Identity, Level, Logins, ManifestPart, Offer,
-    Open, Opened, Packing, Pending, Planned, SourcePlace, Stage, ToAgent, ToHub, Txid,
+    Examine, Examined, Failed, FailedClass, Finding, Free, Identity, Level, Logins, ManifestPart,
+    Offer, Open, Opened, Packing, Pending, Planned, SourcePlace, Stage, ToAgent, ToHub, Txid,
 };
 use depsync::wire::preamble;
 use zstd::stream::raw::{Encoder, InBuffer, Operation as _, OutBuffer};
@@ -68,6 +68,7 @@ fn messages() -> Done {
         clock: TIME,
         read_only: false,
         source: SourcePlace { boot: "id".into(), ancestry: vec![(1, 2), (1, 300)] },
+        looks_only: false,
     };
     let mut header = Writer::new();
     small_manifest().header().encode(&mut header);
@@ -148,6 +149,8 @@ fn answers() -> Vec<ToHub> {
         is_root: true,
         real_path: "/srv/shop".into(),
         notes: vec!["a note".into()],
+        free: Some(Free { bytes: 1 << 40, inodes: Some(500) }),
+        holder: Some("process 7 on hub".into()),
     };
     let planned = Planned {
         is_clean: false,

@@ -63,6 +63,8 @@ pub(crate) fn opened() -> Opened {
         is_root: false,
         real_path: "/srv/tree".into(),
         notes: Vec::new(),
+        free: None,
+        holder: None,
     }
 }
 

@@ -147,6 +147,7 @@ impl Talk {
             clock: Timestamp { seconds: 1_700_000_000, nanos: 0 },
             read_only: false,
             source: SourcePlace::default(),
+            looks_only: false,
         };
         let offer = Offer {
             release: Digest::of(Domain::Tree, &manifest),

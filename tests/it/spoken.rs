@@ -54,6 +54,7 @@ impl Spoken {
             clock: clock::wall(),
             read_only: false,
             source: SourcePlace::default(),
+            looks_only: false,
         }
     }
 

@@ -66,6 +66,10 @@ pub enum Packing {
 
 /// Take the lease of a target.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "two switches of the command line and a kind of run"
+)]
 pub struct Open {
     /// The run, by which two names for one node are found.
     pub run: Txid,
@@ -85,6 +89,8 @@ pub struct Open {
     pub read_only: bool,
     /// Where the source is, so that a target that overlaps it is found wherever it is named from.
     pub source: SourcePlace,
+    /// Take no lease and end with *Opened*: a look at the journal, beside whatever run is under way. Goes with `read_only`.
+    pub looks_only: bool,
 }
 
 /// Where a source is: on which machine, and below which directories.
@@ -261,6 +267,7 @@ impl Open {
             w.u64(*device);
             w.u64(*inode);
         });
+        w.bool(self.looks_only);
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self> {
@@ -277,6 +284,7 @@ impl Open {
                 boot: r.text(TEXT_BYTES_MAX)?,
                 ancestry: r.list(limits::PATH_BYTES_MAX, |r| Ok((r.u64()?, r.u64()?)))?,
             },
+            looks_only: r.bool()?,
         })
     }
 }

@@ -70,6 +70,19 @@ pub struct Opened {
     pub real_path: String,
     /// What the operator should know, escaped.
     pub notes: Vec<String>,
+    /// Room at the target, where its file system tells.
+    pub free: Option<Free>,
+    /// Who holds the lease, escaped; only told to a hub that just looks.
+    pub holder: Option<String>,
+}
+
+/// Room on a file system for a user without privileges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Free {
+    /// Bytes.
+    pub bytes: u64,
+    /// Inodes; none where the file system makes them as needed.
+    pub inodes: Option<u64>,
 }
 
 /// A prepared transaction.
@@ -246,6 +259,11 @@ impl Opened {
         w.bool(self.is_root);
         put_text(w, &self.real_path);
         put_texts(w, &self.notes);
+        w.option(self.free, |w, free| {
+            w.u64(free.bytes);
+            w.option(free.inodes, Writer::u64);
+        });
+        w.option(self.holder.as_deref(), put_text);
     }
 
     fn decode(r: &mut Reader<'_>) -> Result<Self> {
@@ -257,6 +275,8 @@ impl Opened {
             is_root: r.bool()?,
             real_path: r.text(TEXT_BYTES_MAX)?,
             notes: get_texts(r)?,
+            free: r.option(|r| Ok(Free { bytes: r.u64()?, inodes: r.option(Reader::u64)? }))?,
+            holder: r.option(|r| r.text(TEXT_BYTES_MAX))?,
         })
     }
 }

@@ -29,6 +29,7 @@ pub(crate) fn waiting_at(root: &[u8]) -> Option<Waiting> {
         clock: clock::wall(),
         read_only: false,
         source: SourcePlace::default(),
+        looks_only: false,
     };
     let allowed = Allowed { home: "/".into(), ..Allowed::default() };
     let place = Place::open(&open, &allowed).ok()?;
