@@ -21,9 +21,9 @@ use crate::model::manifest::OwnerPolicy;
 
 const EXIT_CODES: &str = "\
 Exit codes:
-  0   every listed node is verified at the release (plan, verify: no difference; doctor: no finding)
+  0   every listed node is verified at the release (plan, verify, status: no difference; doctor: no finding)
   1   failed, no node changed
-  2   differences found (plan, verify); findings (doctor)
+  2   differences found (plan, verify, status); findings (doctor)
   3   partial: some nodes are at the release, the others are named
   4   another run holds the lock
   5   a guard refused
@@ -57,6 +57,11 @@ pub(super) enum Command {
     /// Check this host and every node, and say what would fail and how to fix it; exit 2 on any finding
     #[command(after_help = EXIT_CODES)]
     Doctor(RunArgs),
+    /// Say where every node stands: release, age, drift, room; exit 2 if one is not at the deployed release
+    #[command(after_help = EXIT_CODES)]
+    Status(StatusArgs),
+    /// List past runs, the newest first; times are UTC
+    History(HistoryArgs),
     /// Write a depsync.toml with every key explained
     Init(InitArgs),
     /// Print the completions of a shell
@@ -111,6 +116,39 @@ pub(super) struct RollbackArgs {
     pub(super) dry_run: bool,
     #[command(flatten)]
     pub(super) run: OptionArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct StatusArgs {
+    /// Ask no node; say what the history knows
+    #[arg(long, env = "DEPSYNC_OFFLINE", value_parser = BoolishValueParser::new())]
+    pub(super) offline: bool,
+    #[command(flatten)]
+    pub(super) run: RunArgs,
+}
+
+#[derive(Args, Debug)]
+pub(super) struct HistoryArgs {
+    /// So many runs [default: 20]
+    // The variable is not that of the other --limit, which names nodes.
+    #[arg(long, value_name = "N", env = "DEPSYNC_HISTORY_LIMIT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) limit: Option<u32>,
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    #[command(flatten)]
+    pub(super) output: OutputArgs,
+    #[command(subcommand)]
+    pub(super) what: Option<HistoryCommand>,
+}
+
+#[derive(Subcommand, Debug)]
+pub(super) enum HistoryCommand {
+    /// Show one run whole: its phases, its nodes, and the paths that its release changed
+    Show {
+        /// Its number; or the release it made live, as rollback takes it: the beginning of the id, or @{2}
+        #[arg(value_name = "RUN")]
+        run: String,
+    },
 }
 
 #[derive(Args, Debug)]
@@ -190,6 +228,20 @@ pub(super) struct OptionArgs {
 #[derive(Args, Debug)]
 #[command(next_help_heading = "Cluster")]
 pub(super) struct ClusterArgs {
+    #[command(flatten)]
+    pub(super) place: PlaceArgs,
+    /// Only the listed nodes whose host, target or label matches; * and ? are wildcards, commas separate; repeatable
+    #[arg(short, long, value_name = "PATTERN", env = "DEPSYNC_LIMIT")]
+    pub(super) limit: Vec<String>,
+    /// Words for the history
+    #[arg(short, long, value_name = "TEXT", env = "DEPSYNC_MESSAGE")]
+    pub(super) message: Option<String>,
+}
+
+/// Which cluster it is.
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Cluster")]
+pub(super) struct PlaceArgs {
     /// The configuration; depsync.toml in the working directory if there is one
     #[arg(short, long, value_name = "FILE", env = "DEPSYNC_CONFIG")]
     pub(super) config: Option<PathBuf>,
@@ -202,12 +254,6 @@ pub(super) struct ClusterArgs {
     /// A target: [user@]host:dir, ssh://[user@]host[:port]/dir, or a local /dir, ./dir, file:///dir; repeatable
     #[arg(long, value_name = "TARGET", env = "DEPSYNC_NODE", value_delimiter = '\n')]
     pub(super) node: Vec<String>,
-    /// Only the listed nodes whose host, target or label matches; * and ? are wildcards, commas separate; repeatable
-    #[arg(short, long, value_name = "PATTERN", env = "DEPSYNC_LIMIT")]
-    pub(super) limit: Vec<String>,
-    /// Words for the history
-    #[arg(short, long, value_name = "TEXT", env = "DEPSYNC_MESSAGE")]
-    pub(super) message: Option<String>,
 }
 
 #[derive(Args, Debug)]
@@ -347,7 +393,14 @@ pub(super) fn command() -> clap::Command {
     fn hide_values(command: clap::Command) -> clap::Command {
         command.mut_args(|argument| argument.hide_env_values(true)).mut_subcommands(hide_values)
     }
-    hide_values(<Cli as clap::CommandFactory>::command())
+    // What tells the cluster, and how it is shown, may stand before `show` and behind it.
+    let is_shared = |argument: &clap::Arg| argument.get_id() != "limit";
+    let share = |argument: clap::Arg| {
+        let is_shared = is_shared(&argument);
+        argument.global(is_shared)
+    };
+    let command = <Cli as clap::CommandFactory>::command();
+    hide_values(command.mut_subcommand("history", |history| history.mut_args(share)))
 }
 
 #[cfg(test)]
@@ -360,7 +413,7 @@ mod tests {
     #[test]
     fn every_option_of_a_run_has_its_variable() {
         let command = super::command();
-        for name in ["push", "plan", "verify", "rollback", "doctor"] {
+        for name in ["push", "plan", "verify", "rollback", "doctor", "status", "history"] {
             let subcommand = command.find_subcommand(name).expect(name);
             for argument in
                 subcommand.get_arguments().filter(|argument| argument.get_long().is_some())
@@ -369,7 +422,10 @@ mod tests {
                 if long == "help" {
                     continue;
                 }
-                let variable = format!("DEPSYNC_{}", long.to_uppercase().replace('-', "_"));
+                let variable = match (name, long) {
+                    ("history", "limit") => "DEPSYNC_HISTORY_LIMIT".to_owned(),
+                    _ => format!("DEPSYNC_{}", long.to_uppercase().replace('-', "_")),
+                };
                 assert_eq!(
                     argument.get_env().and_then(|name| name.to_str()),
                     Some(variable.as_str())

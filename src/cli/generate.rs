@@ -37,15 +37,19 @@ pub(super) fn run(what: &Generate) -> u8 {
 
 /// The commands that people call, ready to print: the program itself first.
 fn commands() -> Vec<clap::Command> {
-    let mut program =
-        args::command().term_width(WIDTH).mut_subcommands(|command| command.term_width(WIDTH));
+    fn narrow(command: clap::Command) -> clap::Command {
+        command.term_width(WIDTH).mut_subcommands(narrow)
+    }
+    fn with_subcommands(command: &clap::Command) -> Vec<clap::Command> {
+        let subcommands = command
+            .get_subcommands()
+            .filter(|command| !command.is_hide_set() && command.get_name() != "help");
+        let below: Vec<clap::Command> = subcommands.flat_map(with_subcommands).collect();
+        [vec![command.clone()], below].concat()
+    }
+    let mut program = narrow(args::command());
     program.build();
-    let subcommands: Vec<clap::Command> = program
-        .get_subcommands()
-        .filter(|command| !command.is_hide_set() && command.get_name() != "help")
-        .cloned()
-        .collect();
-    [vec![program], subcommands].concat()
+    with_subcommands(&program)
 }
 
 /// The reference of the command line in Markdown.

@@ -8,10 +8,12 @@ mod console;
 mod doctor;
 mod environment;
 mod generate;
+mod history;
 mod init;
 mod push;
 mod settings;
 mod signals;
+mod status;
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -71,6 +73,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
             push::run(&rollback.run, details, &act, arguments)
         }
         Command::Doctor(run) => doctor::run(&run, details, arguments),
+        Command::Status(status) => status::run(&status, details, arguments),
+        Command::History(history) => history::run(&history, details),
         Command::Init(init) => init::run(&init),
         Command::Completions { shell } => generate::completions(shell),
         Command::Agent(options) => agent::serve(&options),

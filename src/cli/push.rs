@@ -96,7 +96,7 @@ fn follow(options: &RunOptions, console: Console, is_quiet: bool) -> RunOutcome 
 }
 
 /// What a node is called on the line of progress: its host, or its directory if it is local.
-fn short_name(target: &Target) -> String {
+pub(super) fn short_name(target: &Target) -> String {
     match target {
         Target::Ssh(ssh) => ssh.host.as_str().to_owned(),
         Target::Local(_) => target.to_string(),
@@ -145,9 +145,18 @@ fn merge(
     here: &Path,
 ) -> Result<Settings, Failure> {
     let flags = settings::of_arguments(arguments, source, matches, here)?;
+    over_file(flags, arguments.cluster.place.config.as_ref(), here)
+}
+
+/// `flags` over the configuration: the file that was named, or the one in the working directory if there is one.
+pub(super) fn over_file(
+    flags: Settings,
+    named: Option<&PathBuf>,
+    here: &Path,
+) -> Result<Settings, Failure> {
     let default =
         || Some(PathBuf::from(CONFIG_FILE)).filter(|path| operator_file::exists(&here.join(path)));
-    match arguments.cluster.config.clone().or_else(default) {
+    match named.cloned().or_else(default) {
         Some(path) => {
             let file = config::read_file(&here.join(path)).map_err(|error| error.failure())?;
             Ok(flags.over(file))

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use std::path::{Path, PathBuf};
 
-use super::args::OptionArgs;
+use super::args::{OptionArgs, PlaceArgs};
 use super::usage;
 use crate::config::{Nodes, Settings};
 use crate::hub::outcome::Failure;
@@ -19,21 +19,12 @@ pub(super) fn of_arguments(
     matches: Option<&ArgMatches>,
     working_directory: &Path,
 ) -> Result<Settings, Failure> {
-    let typed = |name: &str| {
-        matches.and_then(|matches| matches.value_source(name)) == Some(ValueSource::CommandLine)
-    };
     let at = |path: &PathBuf| working_directory.join(path);
     let all_at = |paths: &[PathBuf]| paths.iter().map(at).collect();
     let set = |flag: bool| flag.then_some(true);
-    if source_argument.is_some() && typed("source") {
-        let hint = Some("give it once".to_owned());
-        return Err(usage("the source is given both as SOURCE and as --source", Vec::new(), hint));
-    }
     let (cluster, link, content, guard, rollout) =
         (&run.cluster, &run.link, &run.content, &run.guard, &run.rollout);
     Ok(Settings {
-        source: source_argument.or(cluster.source.as_ref()).map(at),
-        nodes: nodes(run, &typed, working_directory)?,
         limit: cluster.limit.clone(),
         message: cluster.message.clone(),
         identities: all_at(&link.identity),
@@ -64,17 +55,42 @@ pub(super) fn of_arguments(
         deadline: rollout.deadline,
         lock_timeout: rollout.lock_timeout,
         log_file: run.output.log_file.as_ref().map(at),
+        ..of_place(&cluster.place, source_argument, matches, working_directory)?
+    })
+}
+
+/// What they say of which cluster it is.
+///
+/// # Errors
+/// As [`of_arguments`].
+pub(super) fn of_place(
+    place: &PlaceArgs,
+    source_argument: Option<&PathBuf>,
+    matches: Option<&ArgMatches>,
+    working_directory: &Path,
+) -> Result<Settings, Failure> {
+    let typed = |name: &str| {
+        matches.and_then(|matches| matches.value_source(name)) == Some(ValueSource::CommandLine)
+    };
+    if source_argument.is_some() && typed("source") {
+        let hint = Some("give it once".to_owned());
+        return Err(usage("the source is given both as SOURCE and as --source", Vec::new(), hint));
+    }
+    let source = source_argument.or(place.source.as_ref());
+    Ok(Settings {
+        source: source.map(|path| working_directory.join(path)),
+        nodes: nodes(place, &typed, working_directory)?,
         ..Settings::default()
     })
 }
 
 /// `--nodes` or `--node`; what is typed stands over the environment.
 fn nodes(
-    run: &OptionArgs,
+    place: &PlaceArgs,
     typed: &impl Fn(&str) -> bool,
     working_directory: &Path,
 ) -> Result<Option<Nodes>, Failure> {
-    let (file, names) = (&run.cluster.nodes, &run.cluster.node);
+    let (file, names) = (&place.nodes, &place.node);
     let named =
         || Nodes::from_options(names, working_directory).map(Some).map_err(|error| error.failure());
     match file {

@@ -14,7 +14,6 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::early::Contact;
-use super::failure::escaped;
 use super::options::RunOptions;
 use super::outcome::{Failure, NodeOutcome, RunOutcome, Verdict};
 use super::reach::{Direct, Reach};
@@ -25,6 +24,7 @@ use crate::model::codec::Writer;
 use crate::model::manifest::Header;
 use crate::model::rules::Rules;
 use crate::model::target::Target;
+use crate::model::untrusted::escaped_once;
 use crate::node::examine::{Findings, told};
 use crate::os::{clock, host};
 use crate::wire::message::{
@@ -337,10 +337,10 @@ async fn ask(
 /// A finding of a node, which may be a hostile one.
 fn shown(found: &message::Finding) -> message::Finding {
     message::Finding {
-        check: escaped(&found.check),
+        check: escaped_once(&found.check),
         level: found.level,
-        message: escaped(&found.message),
-        hint: escaped(&found.hint),
+        message: escaped_once(&found.message),
+        hint: escaped_once(&found.hint),
     }
 }
 

@@ -6,7 +6,7 @@ use super::history;
 use super::outcome::{Failure, Verdict};
 use super::state;
 use crate::link;
-use crate::model::untrusted::Untrusted;
+use crate::model::untrusted::escaped_once;
 use crate::os::root;
 use crate::source;
 use crate::wire::message::{Failed, FailedClass};
@@ -150,24 +150,13 @@ impl From<Failed> for Failure {
             FailedClass::Integrity => Verdict::Integrity,
             FailedClass::Pending => Verdict::Partial,
         };
-        let escape = escaped;
+        // The node escaped its texts; a hostile one may not have.
         Self {
             verdict,
-            kind: escape(&failed.kind).into(),
-            message: escape(&failed.message),
-            causes: failed.causes.iter().map(|cause| escape(cause)).collect(),
-            hint: failed.hint.as_deref().map(escape),
+            kind: escaped_once(&failed.kind).into(),
+            message: escaped_once(&failed.message),
+            causes: failed.causes.iter().map(|cause| escaped_once(cause)).collect(),
+            hint: failed.hint.as_deref().map(escaped_once),
         }
     }
-}
-
-/// A text of a node, which escaped it; a hostile one may not have.
-pub(super) fn escaped(text: &str) -> String {
-    if is_plain(text) { text.to_owned() } else { Untrusted::new(text.as_bytes()).to_string() }
-}
-
-/// True if showing `text` as it is moves no terminal.
-fn is_plain(text: &str) -> bool {
-    // A backslash is how an escape that was made already looks.
-    Untrusted::new(text.replace('\\', "").as_bytes()).to_string() == text.replace('\\', "")
 }

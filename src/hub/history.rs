@@ -4,6 +4,7 @@
 //! history cannot be written is a push all the same, and says so.
 //! FORMAT: the tables of [`SCHEMA`]; a change is a further entry of [`MIGRATIONS`].
 
+mod known;
 mod revision;
 mod rows;
 
@@ -19,6 +20,7 @@ use crate::model::entry::Timestamp;
 use crate::model::manifest::ReleaseId;
 use crate::os::operator_file;
 
+pub use known::{Known, Look};
 pub use revision::{Revision, Unresolved};
 pub use rows::{Node, Run};
 

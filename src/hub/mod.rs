@@ -11,6 +11,7 @@ pub mod history;
 pub mod options;
 pub mod stop;
 pub mod state;
+pub mod glance;
 pub mod channel;
 pub mod reach;
 mod packer;
@@ -26,6 +27,7 @@ mod session;
 mod fleet;
 pub mod verdict;
 pub mod examine;
+pub mod status;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, mpsc};

@@ -100,7 +100,7 @@ pub struct Decision {
     pub pending: BTreeSet<String>,
 }
 
-fn io(act: &'static str, name: &str) -> impl FnOnce(std::io::Error) -> Error {
+pub(super) fn io(act: &'static str, name: &str) -> impl FnOnce(std::io::Error) -> Error {
     let name = Untrusted::new(name.as_bytes()).to_string();
     move |source| Error::Io { act, name, source }
 }
@@ -153,9 +153,7 @@ impl State {
     /// # Errors
     /// [`Error::Io`] if the file cannot be read at all.
     pub fn standing(&self) -> Result<Standing, Error> {
-        let bytes = durable::read(&self.dir, b"standing", STATE_BYTES_MAX)
-            .map_err(io("read", "standing"))?;
-        Ok(bytes.and_then(|bytes| Standing::decode(&bytes).ok()).unwrap_or_default())
+        read_standing(&self.dir)
     }
 
     /// Writes what the last release rested on; durable on return.
@@ -227,10 +225,7 @@ impl State {
 
     /// The stored manifest of `release`, if it is there and whole.
     pub fn manifest(&self, release: ReleaseId) -> Option<Manifest> {
-        let name = release.to_string();
-        let bytes =
-            durable::read(&self.manifests, name.as_bytes(), limits::MANIFEST_BYTES_MAX).ok()??;
-        Manifest::from_stored(bytes, release).ok()
+        read_manifest(&self.manifests, release)
     }
 
     /// True if the manifest of `release` is stored.
@@ -273,6 +268,19 @@ impl State {
         }
         Ok(())
     }
+}
+
+/// See [`State::standing`]; `dir` is the state directory.
+pub(super) fn read_standing(dir: &Dir) -> Result<Standing, Error> {
+    let bytes = durable::read(dir, b"standing", STATE_BYTES_MAX).map_err(io("read", "standing"))?;
+    Ok(bytes.and_then(|bytes| Standing::decode(&bytes).ok()).unwrap_or_default())
+}
+
+/// See [`State::manifest`]; `manifests` is the directory of that name.
+pub(super) fn read_manifest(manifests: &Dir, release: ReleaseId) -> Option<Manifest> {
+    let name = release.to_string();
+    let bytes = durable::read(manifests, name.as_bytes(), limits::MANIFEST_BYTES_MAX).ok()??;
+    Manifest::from_stored(bytes, release).ok()
 }
 
 fn seal(mut bytes: Vec<u8>) -> Vec<u8> {

@@ -22,5 +22,6 @@ pub mod delta;
 pub mod want;
 pub mod patch;
 pub mod plan;
+pub mod changes;
 pub mod target;
 pub mod nodes_file;

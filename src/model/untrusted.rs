@@ -40,6 +40,13 @@ impl fmt::Display for Untrusted<'_> {
     }
 }
 
+/// `text`, which whoever made it should have escaped: as it is if showing it moves no terminal, else escaped.
+pub fn escaped_once(text: &str) -> String {
+    // A backslash is how an escape that was made already looks.
+    let is_plain = !text.chars().any(is_unsafe);
+    if is_plain { text.to_owned() } else { Untrusted::new(text.as_bytes()).to_string() }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -52,5 +59,11 @@ mod tests {
         assert_eq!(shown(b"\x9b\xff"), "\\x9b\\xff");
         assert_eq!(shown("\u{9b}\u{202e}".as_bytes()), "\\u{9b}\\u{202e}");
         assert_eq!(shown(b"back\\slash"), "back\\\\slash");
+    }
+
+    #[test]
+    fn what_was_escaped_is_not_escaped_again() {
+        assert_eq!(escaped_once("a\\nb ü"), "a\\nb ü");
+        assert_eq!(escaped_once("a\nb\\n"), "a\\nb\\\\n");
     }
 }

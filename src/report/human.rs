@@ -8,9 +8,10 @@ use super::drift::Drift;
 use super::figures;
 use crate::hub::options::Mode;
 use crate::hub::outcome::{ChangeKind, Counts, Failure, NodeOutcome, NodeState, RunOutcome};
+use crate::model::path::TreePath;
 
 /// Paths shown of one plan unless all are asked for.
-const PATHS_MAX: usize = 50;
+pub(super) const PATHS_MAX: usize = 50;
 
 /// How text is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -21,7 +22,7 @@ pub struct Style {
     pub all_paths: bool,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Color {
     Red,
     Green,
@@ -78,21 +79,48 @@ pub fn changes(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
                 push_line(&mut text, &style.paint(Color::Yellow, &line));
                 continue;
             }
-            let (sign, color) = match change.kind {
-                ChangeKind::Create => ('+', Color::Green),
-                ChangeKind::Update => ('~', Color::Yellow),
-                ChangeKind::Delete => ('-', Color::Red),
-                ChangeKind::Metadata => ('m', Color::Dim),
-                ChangeKind::Type => ('t', Color::Yellow),
-            };
-            push_line(&mut text, &style.paint(color, &format!("  {sign} {}", change.path)));
+            push_line(&mut text, &changed_path(change.kind, &change.path, style));
         }
         if shown < changes.len() {
-            push_line(&mut text, &format!("  … and {} more (-v shows all)", changes.len() - shown));
+            push_line(&mut text, &more_paths(changes.len() - shown));
         }
         text.push('\n');
     }
     text
+}
+
+/// The line of one path that changes.
+pub(super) fn changed_path(kind: ChangeKind, path: &TreePath, style: Style) -> String {
+    let (sign, color) = match kind {
+        ChangeKind::Create => ('+', Color::Green),
+        ChangeKind::Update => ('~', Color::Yellow),
+        ChangeKind::Delete => ('-', Color::Red),
+        ChangeKind::Metadata => ('m', Color::Dim),
+        ChangeKind::Type => ('t', Color::Yellow),
+    };
+    style.paint(color, &format!("  {sign} {path}"))
+}
+
+/// The line in the place of `count` paths that are not shown.
+pub(super) fn more_paths(count: usize) -> String {
+    format!("  … and {count} more (-v shows all)")
+}
+
+/// A table with a rule below `head` and no other lines, and the cells of the columns `right` at their right side.
+pub(super) fn ruled_table(head: &[&str], right: &[usize], rows: Vec<Vec<String>>) -> Table {
+    let mut table = Table::new();
+    let rule = LineStyle::none().fill('─').junction('─');
+    table.load_style(presets::NOTHING.header_separator(rule));
+    table.set_content_arrangement(ContentArrangement::Disabled);
+    table.set_header(head);
+    table.add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((u16::from(index > 0), 1));
+        if right.contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table
 }
 
 /// One line for each node, with a head; empty if no node was contacted.
@@ -100,17 +128,12 @@ pub fn table(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
     if outcome.nodes.is_empty() {
         return String::new();
     }
-    let mut table = Table::new();
-    let rule = LineStyle::none().fill('─').junction('─');
-    table.load_style(presets::NOTHING.header_separator(rule));
-    table.set_content_arrangement(ContentArrangement::Disabled);
     let mut head = vec!["node", "outcome", "changed", "sent", "time"];
     if mode.is_read_only() {
         head.remove(3);
     }
     let last = head.len() - 1;
-    table.set_header(&head);
-    for node in &outcome.nodes {
+    let rows = outcome.nodes.iter().map(|node| {
         let mut row = vec![
             node.target.to_string(),
             node.state.word().to_owned(),
@@ -121,14 +144,10 @@ pub fn table(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
         if mode.is_read_only() {
             row.remove(3);
         }
-        table.add_row(row);
-    }
-    for (index, column) in table.column_iter_mut().enumerate() {
-        column.set_padding((u16::from(index > 0), 1));
-        if index >= last.min(3) {
-            column.set_cell_alignment(CellAlignment::Right);
-        }
-    }
+        row
+    });
+    let right: Vec<usize> = (last.min(3)..=last).collect();
+    let table = ruled_table(&head, &right, rows.collect());
     let lead = table.to_string().lines().count().saturating_sub(outcome.nodes.len());
     let mut text = String::new();
     for (number, line) in table.to_string().lines().enumerate() {
@@ -147,13 +166,19 @@ fn paint_state(line: &str, node: Option<&NodeOutcome>, style: Style) -> String {
         NodeState::Differs | NodeState::Pending => Color::Yellow,
         NodeState::Unreachable | NodeState::Refused | NodeState::Failed => Color::Red,
     };
-    let word = node.state.word();
     // The name comes first and may hold the word of a state itself.
-    let after_name = node.target.to_string().len();
-    let at = line
-        .get(after_name..)
-        .and_then(|rest| rest.find(word))
-        .map(|at| at.saturating_add(after_name));
+    paint_word(line, node.target.to_string().len(), node.state.word(), style, color)
+}
+
+/// `line` with the first `word` behind its first `after` bytes in colour.
+pub(super) fn paint_word(
+    line: &str,
+    after: usize,
+    word: &str,
+    style: Style,
+    color: Color,
+) -> String {
+    let at = line.get(after..).and_then(|rest| rest.find(word)).map(|at| at.saturating_add(after));
     match at.and_then(|at| line.split_at_checked(at)) {
         Some((before, rest)) => {
             format!(

@@ -32,7 +32,7 @@ struct ChangeLine<'a> {
 
 /// A path as text, or in base64 if it is not UTF-8. The root is `.`.
 #[derive(Serialize)]
-enum PathKey<'a> {
+pub(super) enum PathKey<'a> {
     #[serde(rename = "path")]
     Text(&'a str),
     #[serde(rename = "path_b64")]
@@ -55,7 +55,7 @@ struct NodeLine<'a> {
 }
 
 #[derive(Serialize)]
-struct CountsValue {
+pub(super) struct CountsValue {
     created: u64,
     updated: u64,
     deleted: u64,
@@ -63,7 +63,7 @@ struct CountsValue {
 }
 
 #[derive(Serialize)]
-struct ErrorValue<'a> {
+pub(super) struct ErrorValue<'a> {
     kind: &'a str,
     message: &'a str,
     causes: &'a [String],
@@ -85,8 +85,15 @@ pub(super) struct SummaryLine<'a> {
     error: Option<ErrorValue<'a>>,
 }
 
+impl CountsValue {
+    pub(super) fn of(counts: Counts) -> Self {
+        let Counts { created, updated, deleted, metadata } = counts;
+        Self { created, updated, deleted, metadata }
+    }
+}
+
 impl<'a> PathKey<'a> {
-    fn of(path: &'a TreePath) -> Self {
+    pub(super) fn of(path: &'a TreePath) -> Self {
         match std::str::from_utf8(path.as_bytes()) {
             Ok("") => Self::Text("."),
             Ok(text) => Self::Text(text),
@@ -98,7 +105,7 @@ impl<'a> PathKey<'a> {
 }
 
 impl<'a> ErrorValue<'a> {
-    fn of(failure: &'a Failure) -> Self {
+    pub(super) fn of(failure: &'a Failure) -> Self {
         let Failure { verdict: _, kind, message, causes, hint } = failure;
         Self { kind: kind.as_ref(), message, causes, hint: hint.as_deref() }
     }
@@ -114,7 +121,7 @@ pub fn lines(outcome: &RunOutcome, mode: Mode, exit: u8) -> String {
         }
         push(&mut text, &node_line(node));
     }
-    push(&mut text, &summary_line(outcome, exit));
+    push_summary(&mut text, outcome, exit);
     text
 }
 
@@ -135,14 +142,13 @@ fn change_line<'a>(
 }
 
 fn node_line(node: &NodeOutcome) -> NodeLine<'_> {
-    let Counts { created, updated, deleted, metadata } = node.counts;
     NodeLine {
         r#type: "node",
         format_version: FORMAT_VERSION,
         target: node.target.to_string(),
         state: node.state.word(),
         release: node.release.map(|release| release.to_string()),
-        counts: CountsValue { created, updated, deleted, metadata },
+        counts: CountsValue::of(node.counts),
         bytes_sent: node.bytes_sent,
         bytes_received: node.bytes_received,
         duration_ms: millis(node.duration),
@@ -169,6 +175,11 @@ pub(super) fn summary_line(outcome: &RunOutcome, exit: u8) -> SummaryLine<'_> {
 
 fn millis(duration: std::time::Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The line that ends a report. `exit` is the code of the process.
+pub(super) fn push_summary(text: &mut String, outcome: &RunOutcome, exit: u8) {
+    push(text, &summary_line(outcome, exit));
 }
 
 pub(super) fn push(text: &mut String, line: &impl Serialize) {

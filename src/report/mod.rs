@@ -10,6 +10,8 @@ pub mod findings;
 pub mod figures;
 pub mod human;
 pub mod json;
+pub mod history;
+pub mod status;
 pub mod log;
 pub mod progress;
 

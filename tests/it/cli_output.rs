@@ -32,6 +32,9 @@ fn manual_pages_are_made_of_every_command() {
         "depsync-verify",
         "depsync-rollback",
         "depsync-doctor",
+        "depsync-status",
+        "depsync-history",
+        "depsync-history-show",
         "depsync-init",
         "depsync-completions",
     ];
