@@ -89,7 +89,7 @@ pub fn resolve(
         read_rate: None,
         force: settings.force.unwrap_or(false),
         unpin: settings.unpin.unwrap_or(false),
-        operator: environment.user.clone().unwrap_or_else(|| host::user_id().to_string()),
+        operator: environment.user.clone().unwrap_or_else(host::user_name),
         message: settings.message,
     };
     Ok(Resolved { cluster: name, run })

@@ -238,6 +238,11 @@ fn survey(
     }
     let deployed = releases.first().copied();
     run.release = deployed.map(|(release, _)| release);
+    if let Some(release) = standing.release.filter(|_| standing.is_pinned) {
+        let pinned =
+            "is pinned since a rollback led to it: a push whose source differs needs --unpin";
+        run.notes.push(format!("release {} {pinned}", release.short()));
+    }
     let mut nodes = Vec::new();
     for (number, (target, known)) in options.targets.iter().zip(known).enumerate() {
         let (mut outcome, opened) =

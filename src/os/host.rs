@@ -16,13 +16,21 @@ pub fn user_id() -> u32 {
 /// The home of the user who started this process, as `/etc/passwd` has it, which is what ssh goes by; `None` for a user
 /// that is kept elsewhere.
 pub fn user_home() -> Option<PathBuf> {
+    let home = field_of_user(5)?;
+    home.starts_with('/').then(|| PathBuf::from(home))
+}
+
+/// The name of the user who started this process, as `/etc/passwd` has it, else its number; for people.
+pub fn user_name() -> String {
+    field_of_user(0).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
+}
+
+/// A field of the line that `/etc/passwd` has for the user who started this process, counted from 0.
+fn field_of_user(number: usize) -> Option<String> {
     let uid = rustix::process::getuid().as_raw().to_string();
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    users.lines().find_map(|line| {
-        let mut fields = line.split(':').skip(2);
-        let home = fields.next().filter(|found| *found == uid).and_then(|_| fields.nth(2))?;
-        home.starts_with('/').then(|| PathBuf::from(home))
-    })
+    let line = users.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
+    line.split(':').nth(number).map(str::to_owned)
 }
 
 /// The group this process acts as.

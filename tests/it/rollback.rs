@@ -111,6 +111,9 @@ fn a_push_after_a_rollback_is_refused_until_it_is_unpinned() {
     let plan = past.cluster.run("plan", &source, &[]);
     plan.expect(2);
     assert!(told(&plan).contains("a push needs --unpin"), "{}", told(&plan));
+    let status = past.cluster.run("status", &source, &[]);
+    status.expect(0);
+    assert!(told(&status).contains("is pinned"), "{}", told(&status));
     // What differs from the release is repaired all the same.
     past.cluster.write_on(0, "stays", "edited");
     past.cluster.run("verify", &source, &["--repair"]).expect(0);
@@ -173,6 +176,26 @@ fn a_dry_run_of_a_rollback_says_what_would_change() {
     assert_eq!(stamps(&past.cluster.nodes[0]), before);
     past.cluster.write("more", "not pinned");
     past.cluster.push(&[]).expect(0);
+}
+
+#[test]
+fn a_history_that_is_newer_or_held_by_another_program_stops_no_push_and_is_told() {
+    let past = Past::new(1, 1);
+    let file = past.cluster.hub_state().join("history.db");
+    let other = rusqlite::Connection::open(&file).expect("a database");
+    other.execute_batch("BEGIN IMMEDIATE").expect("held");
+    past.cluster.write("more", "1");
+    let outcome = past.cluster.push(&[]);
+    outcome.expect(0);
+    assert!(told(&outcome).contains("another program holds it"), "{}", told(&outcome));
+    other.execute_batch("ROLLBACK; PRAGMA user_version = 9").expect("let go");
+    past.cluster.write("more", "2");
+    let outcome = past.cluster.push(&[]);
+    outcome.expect(0);
+    assert!(told(&outcome).contains("is of version 9"), "{}", told(&outcome));
+    let runs = "SELECT count(*) FROM run";
+    let count: i64 = other.query_row(runs, [], |row| row.get(0)).expect("counted");
+    assert_eq!(count, 1, "nothing was written to it");
 }
 
 #[test]
