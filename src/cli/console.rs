@@ -1,6 +1,7 @@
 //! Standard output and standard error: the only place that prints.
 
 use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use super::args::ColorWhen;
 use super::environment;
 use crate::hub::outcome::{Event, Failure, Monitor};
+use crate::os::log_file::LogFile;
 use crate::report::human::{self, Style};
 use crate::report::progress::Progress;
 
@@ -81,6 +83,17 @@ impl Console {
     /// Prints an error with its causes and a hint.
     pub(super) fn failure(self, failure: &Failure) {
         self.aside(|style| human::failure("", failure, style));
+    }
+
+    /// Appends `lines` to the log, if there is one.
+    pub(super) fn log(self, file: Option<&Path>, lines: &[String]) -> Written {
+        match file.map(|path| LogFile::new(path).append(lines)) {
+            Some(Err(error)) => {
+                self.warn(&format!("the log could not be written: {error}"));
+                Written::Lost
+            }
+            _ => Written::Fine,
+        }
     }
 
     /// Prints a warning.

@@ -12,7 +12,6 @@ use super::signals;
 use crate::hub::examine::{self, Examination};
 use crate::hub::options::Mode;
 use crate::hub::stop::Stop;
-use crate::os::log_file::LogFile;
 use crate::report::{findings, human, log};
 
 /// Looks and reports; gives the exit code.
@@ -39,14 +38,7 @@ pub(super) fn run(run: &RunArgs, matches: Option<&ArgMatches>, words: &[OsString
     // What became of a node is told by its findings.
     let end = log::end(&examination.outcome, code);
     lines.extend(end.into_iter().filter(|line| !line.starts_with("node ")));
-    let logged = match log_file.as_deref().map(|path| LogFile::new(path).append(&lines)) {
-        Some(Err(error)) => {
-            console.warn(&format!("the log could not be written: {error}"));
-            Written::Lost
-        }
-        _ => Written::Fine,
-    };
-    let code = logged.exit_code(code);
+    let code = console.log(log_file.as_deref(), &lines).exit_code(code);
     report(console, arguments, &examination, code).exit_code(code)
 }
 

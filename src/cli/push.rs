@@ -17,7 +17,6 @@ use crate::hub::options::{Mode, Origin, RunOptions};
 use crate::hub::outcome::{Failure, Monitor, RunOutcome};
 use crate::hub::stop::Stop;
 use crate::model::target::Target;
-use crate::os::log_file::LogFile;
 use crate::os::operator_file;
 use crate::report::{human, json, log};
 
@@ -62,14 +61,7 @@ pub(super) fn run(
     let mode = act.mode;
     let console = Console::new(arguments.output.color, arguments.output.verbose);
     let Prepared { log_file, resolved } = prepare(arguments, matches, act);
-    let log = log_file.as_deref().map(LogFile::new);
-    let write_log = |lines: &[String]| match log.as_ref().map(|log| log.append(lines)) {
-        Some(Err(error)) => {
-            console.warn(&format!("the log could not be written: {error}"));
-            Written::Lost
-        }
-        _ => Written::Fine,
-    };
+    let write_log = |lines: &[String]| console.log(log_file.as_deref(), lines);
     let cluster = resolved.as_ref().map_or("-", |resolved| &resolved.cluster);
     let message = resolved.as_ref().ok().and_then(|resolved| resolved.run.message.as_deref());
     let words = words.iter().map(|word| word.as_bytes());

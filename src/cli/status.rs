@@ -15,7 +15,6 @@ use crate::hub::outcome::{Failure, Monitor};
 use crate::hub::status::{self, Status};
 use crate::hub::stop::Stop;
 use crate::os::clock;
-use crate::os::log_file::LogFile;
 use crate::report::{human, log, status as shown};
 
 /// Looks, and reports; gives the exit code.
@@ -32,14 +31,7 @@ pub(super) fn run(arguments: &StatusArgs, matches: Option<&ArgMatches>, words: &
     let code = status.run.verdict.exit_code();
     let words = words.iter().map(|word| word.as_bytes());
     let lines = [vec![log::start(&cluster, None, words)], log::end(&status.run, code)].concat();
-    let logged = match log_file.as_deref().map(|path| LogFile::new(path).append(&lines)) {
-        Some(Err(error)) => {
-            console.warn(&format!("the log could not be written: {error}"));
-            Written::Lost
-        }
-        _ => Written::Fine,
-    };
-    let code = logged.exit_code(code);
+    let code = console.log(log_file.as_deref(), &lines).exit_code(code);
     report(console, arguments, &status, code).exit_code(code)
 }
 

@@ -72,16 +72,21 @@ impl Place {
         let root =
             allowed.open(&path, if is_made { allowed.missing() } else { Missing::Refuse })?;
         refuse_overlap(&open.source, &root)?;
-        let mut place = Self {
+        let mut place = Self::at(root, allowed);
+        place.state = place.open_state(open, allowed)?;
+        Ok(place)
+    }
+
+    /// The place at `root`, its state not looked for.
+    fn at(root: Root, allowed: &Allowed) -> Self {
+        Self {
             parent: root.parent,
             name: root.name,
             root: root.dir,
             real_path: root.real_path,
             state: None,
             confines: allowed.confines,
-        };
-        place.state = place.open_state(open, allowed)?;
-        Ok(place)
+        }
     }
 
     /// Opens the target that `open` names without its lease and without its state, beside whatever run is under way there;
@@ -93,15 +98,7 @@ impl Place {
         // Whatever the hub says of it.
         let open = &Open { read_only: true, ..open.clone() };
         let path = allowed.home.join(root::path_from_bytes(&open.directory));
-        let root = allowed.open(&path, Missing::Refuse)?;
-        let place = Self {
-            parent: root.parent,
-            name: root.name,
-            root: root.dir,
-            real_path: root.real_path,
-            state: None,
-            confines: allowed.confines,
-        };
+        let place = Self::at(allowed.open(&path, Missing::Refuse)?, allowed);
         let state = place.state_dir(open, allowed)?;
         Ok((place, state))
     }
