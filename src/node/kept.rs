@@ -19,8 +19,6 @@ use crate::scan::Found;
 
 const LIST: &[u8] = b"list";
 const WHAT: &str = "list of what was kept";
-/// A node that goes to and fro between releases keeps so many areas for each of them.
-const AREAS_PER_RELEASE: usize = 4;
 
 /// What one commit replaced or removed.
 #[derive(Debug, Default)]
@@ -174,15 +172,22 @@ pub fn drop_files(state: &State, paths: &[TreePath]) {
     }
 }
 
-/// How many of the areas, newest first, `keep` leaves. A release is put together from all areas behind it, so that none is
-/// left out between two that stay: what a node goes to and fro between costs an area each time, up to a bound.
-fn count_kept(areas: &[KeptArea], keep: Keep, live: Option<ReleaseId>, now: i64) -> usize {
-    let releases_max = usize::try_from(keep.releases).unwrap_or(usize::MAX);
-    let mut releases: Vec<Option<ReleaseId>> = Vec::new();
-    let mut bytes = 0u64;
-    let stays = |(_, list): &&KeptArea| {
-        if list.before.is_none_or(|before| live != Some(before)) && !releases.contains(&list.before)
-        {
+/// Drops of `areas`, newest first, those that `keep` does not leave.
+///
+/// What an area holds of the release before its commit was there again whenever that release was, and went into a later
+/// area or is live. So one is enough of each release, the newest, and none of the one that is live. A commit that led from
+/// a release to itself moved away what was no part of it: as many of these stay.
+fn retain(areas: &mut Vec<KeptArea>, keep: Keep, live: Option<ReleaseId>, now: i64) {
+    let most = usize::try_from(keep.releases).unwrap_or(usize::MAX);
+    let mut releases = vec![live];
+    let (mut after, mut repairs, mut bytes, mut is_over) = (live, 0usize, 0u64, false);
+    areas.retain(|(_, list)| {
+        let is_repair = std::mem::replace(&mut after, list.before) == list.before;
+        if is_repair {
+            repairs = repairs.saturating_add(1);
+        } else if releases.contains(&list.before) {
+            return false;
+        } else {
             releases.push(list.before);
         }
         for entry in &list.entries {
@@ -191,11 +196,12 @@ fn count_kept(areas: &[KeptArea], keep: Keep, live: Option<ReleaseId>, now: i64)
             }
         }
         let seconds = u64::try_from(now.saturating_sub(list.at)).unwrap_or_default();
-        releases.len() <= releases_max
-            && keep.age.is_none_or(|age| seconds <= age.as_secs())
-            && keep.bytes.is_none_or(|most| bytes <= most)
-    };
-    areas.iter().take(releases_max.saturating_mul(AREAS_PER_RELEASE)).take_while(stays).count()
+        // Whatever is older than one that goes may need it.
+        is_over |= releases.len() > most.saturating_add(1)
+            || keep.age.is_some_and(|age| seconds > age.as_secs())
+            || keep.bytes.is_some_and(|most| bytes > most);
+        !is_over && (!is_repair || repairs <= most)
+    });
 }
 
 /// Drops the kept areas that `keep` does not leave at the moment `now`, and the manifests that neither the others nor `live`
@@ -205,7 +211,7 @@ fn count_kept(areas: &[KeptArea], keep: Keep, live: Option<ReleaseId>, now: i64)
 /// [`Error::Io`].
 pub fn prune(state: &State, keep: Keep, live: Option<ReleaseId>, now: i64) -> Result<(), Error> {
     let mut kept = lists(state)?;
-    kept.truncate(count_kept(&kept, keep, live, now));
+    retain(&mut kept, keep, live, now);
     for (name, _) in state.kept.names().map_err(io_error("list", "the kept area"))? {
         if !kept.iter().any(|(kept, _)| *kept == name) {
             state.drop_kept(&name)?;
@@ -249,8 +255,15 @@ mod tests {
         told.iter().map(area).collect()
     }
 
+    /// Which of the areas stay, by the seconds since they were made.
+    fn kept(told: &[(u8, i64, &str)], keep: Keep) -> Vec<i64> {
+        let mut areas = areas(told);
+        retain(&mut areas, keep, Some(Digest([9; 32])), NOW);
+        areas.iter().map(|(_, list)| NOW - list.at).collect()
+    }
+
     fn count(told: &[(u8, i64, &str)], keep: Keep) -> usize {
-        count_kept(&areas(told), keep, Some(Digest([9; 32])), NOW)
+        kept(told, keep).len()
     }
 
     fn releases(releases: u32) -> Keep {
@@ -260,10 +273,10 @@ mod tests {
     #[test]
     fn so_many_releases_stay_as_are_kept_whatever_was_live_in_between() {
         let forward = [(8, 1, "1"), (7, 2, "1"), (6, 3, "1"), (5, 4, "1")];
-        assert_eq!(count(&forward, releases(3)), 3);
-        assert_eq!(count(&forward, releases(9)), 4);
-        assert_eq!(count(&forward, releases(0)), 0);
-        // Back and forth: the one that is live costs nothing, and each other one counts once.
+        assert_eq!(kept(&forward, releases(3)), [1, 2, 3]);
+        assert_eq!(kept(&forward, releases(9)), [1, 2, 3, 4]);
+        assert_eq!(kept(&forward, releases(0)), [0i64; 0]);
+        // Back and forth: the newest of each, none of the one that is live.
         let back = [
             (8, 1, "1"),
             (7, 2, "1"),
@@ -273,12 +286,19 @@ mod tests {
             (7, 6, "1"),
             (6, 7, "1"),
         ];
-        assert_eq!(count(&back, releases(2)), 6);
-        assert_eq!(count(&back, releases(3)), 7);
-        let flapping = vec![(8, 1, "1"); 100];
-        assert_eq!(count(&flapping, releases(2)), 2 * AREAS_PER_RELEASE);
+        assert_eq!(kept(&back, releases(2)), [1, 2]);
+        assert_eq!(kept(&back, releases(3)), [1, 2, 7]);
+        let flapping: Vec<_> = (1..100).map(|ago| (8 + u8::from(ago % 2 == 0), ago, "1")).collect();
+        assert_eq!(kept(&flapping, releases(2)), [1]);
         // What was there before the first push counts as a release.
-        assert_eq!(count(&[(8, 1, "1"), (0, 2, "1")], releases(1)), 1);
+        assert_eq!(kept(&[(8, 1, "1"), (0, 2, "1")], releases(1)), [1]);
+    }
+
+    #[test]
+    fn what_repairs_moved_away_stays_as_often_and_takes_no_place_of_a_release() {
+        let told = [(9, 1, "1"), (9, 2, "1"), (9, 3, "1"), (8, 4, "1"), (8, 5, "1"), (7, 6, "1")];
+        assert_eq!(kept(&told, releases(2)), [1, 2, 4, 6]);
+        assert_eq!(kept(&told, releases(9)), [1, 2, 3, 4, 5, 6]);
     }
 
     #[test]
