@@ -2,7 +2,7 @@
 //!
 //! SQLite, because operators have `sqlite3` and questions of their own. It is a record, and nothing rests on it: a push whose
 //! history cannot be written is a push all the same, and says so.
-//! FORMAT: the tables of [`SCHEMA`]; a change is a further entry of [`MIGRATIONS`].
+//! FORMAT: the tables of `SCHEMA`; a change is a further entry of `MIGRATIONS`.
 
 mod known;
 mod revision;
