@@ -172,23 +172,25 @@ pub fn drop_files(state: &State, paths: &[TreePath]) {
     }
 }
 
-/// Drops of `areas`, newest first, those that `keep` does not leave.
+/// Drops of `areas`, newest first, those that `keep` does not leave: neither of the last commits, as many as releases are
+/// kept, nor needed by one of these releases.
 ///
 /// What an area holds of the release before its commit was there again whenever that release was, and went into a later
-/// area or is live. So one is enough of each release, the newest, and none of the one that is live. A commit that led from
-/// a release to itself moved away what was no part of it: as many of these stay.
+/// area or is live. So the newest of each release is needed, and none of the one that is live. What else a commit moved
+/// away, which no release has, is in the last ones.
 fn retain(areas: &mut Vec<KeptArea>, keep: Keep, live: Option<ReleaseId>, now: i64) {
     let most = usize::try_from(keep.releases).unwrap_or(usize::MAX);
     let mut releases = vec![live];
-    let (mut after, mut repairs, mut bytes, mut is_over) = (live, 0usize, 0u64, false);
+    let (mut number, mut bytes, mut is_over) = (0usize, 0u64, false);
     areas.retain(|(_, list)| {
-        let is_repair = std::mem::replace(&mut after, list.before) == list.before;
-        if is_repair {
-            repairs = repairs.saturating_add(1);
-        } else if releases.contains(&list.before) {
-            return false;
-        } else {
+        number = number.saturating_add(1);
+        let is_first = !releases.contains(&list.before);
+        if is_first {
             releases.push(list.before);
+        }
+        let is_wanted = number <= most || (is_first && releases.len() <= most.saturating_add(1));
+        if !is_wanted {
+            return false;
         }
         for entry in &list.entries {
             if let Kind::File(content) = &entry.kind {
@@ -196,11 +198,10 @@ fn retain(areas: &mut Vec<KeptArea>, keep: Keep, live: Option<ReleaseId>, now: i
             }
         }
         let seconds = u64::try_from(now.saturating_sub(list.at)).unwrap_or_default();
-        // Whatever is older than one that goes may need it.
-        is_over |= releases.len() > most.saturating_add(1)
-            || keep.age.is_some_and(|age| seconds > age.as_secs())
+        // Whatever is older than one that goes for its age or size may need it.
+        is_over |= keep.age.is_some_and(|age| seconds > age.as_secs())
             || keep.bytes.is_some_and(|most| bytes > most);
-        !is_over && (!is_repair || repairs <= most)
+        !is_over
     });
 }
 
@@ -276,29 +277,22 @@ mod tests {
         assert_eq!(kept(&forward, releases(3)), [1, 2, 3]);
         assert_eq!(kept(&forward, releases(9)), [1, 2, 3, 4]);
         assert_eq!(kept(&forward, releases(0)), [0i64; 0]);
-        // Back and forth: the newest of each, none of the one that is live.
-        let back = [
-            (8, 1, "1"),
-            (7, 2, "1"),
-            (8, 3, "1"),
-            (9, 4, "1"),
-            (8, 5, "1"),
-            (7, 6, "1"),
-            (6, 7, "1"),
-        ];
+        // Back and forth: the newest of each, none of the one that is live, and the last commits in any case.
+        let back = [8, 7, 8, 9, 8, 7, 6, 5];
+        let back: Vec<_> = back.iter().zip(1..).map(|(before, ago)| (*before, ago, "1")).collect();
         assert_eq!(kept(&back, releases(2)), [1, 2]);
-        assert_eq!(kept(&back, releases(3)), [1, 2, 7]);
+        assert_eq!(kept(&back, releases(3)), [1, 2, 3, 7]);
         let flapping: Vec<_> = (1..100).map(|ago| (8 + u8::from(ago % 2 == 0), ago, "1")).collect();
-        assert_eq!(kept(&flapping, releases(2)), [1]);
+        assert_eq!(kept(&flapping, releases(2)), [1, 2]);
         // What was there before the first push counts as a release.
         assert_eq!(kept(&[(8, 1, "1"), (0, 2, "1")], releases(1)), [1]);
     }
 
     #[test]
-    fn what_repairs_moved_away_stays_as_often_and_takes_no_place_of_a_release() {
+    fn what_repairs_moved_away_is_in_the_last_commits_and_takes_no_place_of_a_release() {
         let told = [(9, 1, "1"), (9, 2, "1"), (9, 3, "1"), (8, 4, "1"), (8, 5, "1"), (7, 6, "1")];
         assert_eq!(kept(&told, releases(2)), [1, 2, 4, 6]);
-        assert_eq!(kept(&told, releases(9)), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(kept(&told, releases(3)), [1, 2, 3, 4, 6]);
     }
 
     #[test]

@@ -3,9 +3,11 @@
 use std::fs;
 use std::os::unix::fs::symlink;
 use std::process::Command;
+use std::time::{Duration, Instant};
 
 use crate::cluster::{Cluster, assert_names, chmod, names_below, run, set_mtime, stamps};
 use crate::prerequisite::require;
+use crate::ssh_server::eventually;
 
 /// Path and drift of each change line.
 fn drifts(outcome: &crate::cluster::Outcome) -> Vec<(String, String)> {
@@ -137,12 +139,12 @@ fn a_deep_verify_reads_no_faster_than_it_may() {
     cluster.write("large", vec![b'x'; 3 << 20]);
     cluster.push(&[]).expect(0);
     let deep = |rate: &str| {
-        let started = std::time::Instant::now();
+        let started = Instant::now();
         let outcome = cluster.run("verify", &cluster.source(), &["--deep", "--read-rate", rate]);
         outcome.expect(0);
         started.elapsed()
     };
-    assert!(deep("1M") >= std::time::Duration::from_secs(3));
+    assert!(deep("1M") >= Duration::from_secs(3));
 }
 
 #[test]
@@ -170,34 +172,60 @@ fn a_repair_takes_content_from_the_node_first_and_names_what_is_nowhere() {
 
 #[test]
 fn only_a_deep_verify_finds_what_the_stat_of_a_file_does_not_show() {
-    if !require("only_a_deep_verify", &["root", "mkfs.ext4", "debugfs"]) {
+    if !require("only_a_deep_verify", &["root", "mkfs.ext4", "debugfs", "losetup"]) {
         return;
     }
     let cluster = Cluster::new(1);
     let around = cluster.path().join("n0");
     let image = around.with_extension("image");
-    let mount =
-        crate::cluster::Mount::image("ext4", 16, &["-b", "1024", "-O", "^has_journal"], &around);
-    let Some(mount) = mount else {
+    let file = fs::File::create(&image).expect("an image");
+    file.set_len(16 << 20).expect("its length");
+    let options = ["-q", "-F", "-b", "1024", "-O", "^has_journal"];
+    run(Command::new("mkfs.ext4").args(options).arg(&image));
+    // One device all the time: on another one it would be another tree, and read as a whole.
+    let Some(device) = LoopDevice::of(&image) else {
         return crate::prerequisite::skip("only_a_deep_verify", "needs a loop device");
     };
+    let mount = || crate::cluster::Mount::new(&[&device.0], &around).expect("mounted");
+    let mounted = mount();
     fs::create_dir(&cluster.nodes[0]).expect("a directory");
     cluster.write("rotten", "what was deployed, and what should be there".repeat(200));
+    cluster.push(&[]).expect(0);
+    // A stamp is trusted once it is older than the clock's steps, and the index knows it from the next push on.
+    let pushed = Instant::now();
+    eventually("the stamp is old", || pushed.elapsed() > Duration::from_millis(200));
     cluster.push(&[]).expect(0);
     cluster.run("verify", &cluster.source(), &[]).expect(0);
     let block = {
         let said = run(Command::new("debugfs").args(["-R", "bmap /tree/rotten 0"]).arg(&image));
         said.trim().parse::<u64>().expect("a block")
     };
-    drop(mount);
+    drop(mounted);
     flip(&image, block * 1024 + 10);
-    let _mount = crate::cluster::Mount::new(&["-o", "loop", &image.display().to_string()], &around);
+    let _mounted = mount();
     cluster.run("verify", &cluster.source(), &[]).expect(0);
     let outcome = cluster.run("verify", &cluster.source(), &["--deep"]);
     outcome.expect(2);
     assert_eq!(drifts(&outcome), [("rotten".to_owned(), "modified".to_owned())]);
     cluster.run("verify", &cluster.source(), &["--deep", "--repair"]).expect(0);
     cluster.assert_same();
+}
+
+/// A loop device for as long as this lives.
+struct LoopDevice(String);
+
+impl LoopDevice {
+    fn of(image: &std::path::Path) -> Option<Self> {
+        let set_up = Command::new("losetup").args(["--find", "--show"]).arg(image).output().ok()?;
+        let name = String::from_utf8_lossy(&set_up.stdout).trim().to_owned();
+        set_up.status.success().then_some(Self(name))
+    }
+}
+
+impl Drop for LoopDevice {
+    fn drop(&mut self) {
+        run(Command::new("losetup").args(["--detach", &self.0]));
+    }
 }
 
 /// Changes one byte of the image, which no stat of a file in it shows.
