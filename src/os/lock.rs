@@ -134,8 +134,12 @@ mod tests {
         assert_eq!(look().as_deref(), Some(&b"me"[..]));
         drop(lock);
         assert_eq!(look(), None, "what the last holder wrote is still there");
+        // As in another process: through one handle the two would hold the directory's lock together.
+        let others = root::open(directory.path(), Missing::Refuse).expect("opened");
+        let others = others.dir.expect("a directory");
         std::thread::scope(|scope| {
-            let looking = scope.spawn(|| (0..2_000).for_each(|_| drop(look())));
+            let look = || holder(&others, b"lock").expect("looked");
+            let looking = scope.spawn(move || (0..2_000).for_each(|_| drop(look())));
             while !looking.is_finished() {
                 let taken = try_take(&dir, b"lock", b"me").expect("asked");
                 assert!(matches!(taken, Attempt::Taken(_)), "refused because of a look");
