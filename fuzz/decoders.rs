@@ -26,6 +26,7 @@ use depsync::node::journal::{self, Record, Replay};
 use depsync::node::kept::KeptList;
 use depsync::node::steps::Steps;
 use depsync::scan::index::{Index, RootId};
+use depsync::source::release_file;
 use depsync::wire::frame::{self, HEADER_BYTES, Header};
 use depsync::wire::message::{ToAgent, ToHub};
 use depsync::wire::stream::Receiver;
@@ -47,6 +48,7 @@ pub(crate) const DECODERS: &[(&str, Decoder)] = &[
     ("nodes", nodes),
     ("patch", patch),
     ("preamble", preamble),
+    ("release", release),
     ("steps", steps),
     ("stream", stream),
     ("target", target),
@@ -128,6 +130,17 @@ pub(crate) fn frame(bytes: &[u8]) {
     assert_eq!((header.control_bytes, header.bulk_bytes), (control.len(), bulk_bytes));
     assert_eq!(header.verify(a.into(), control), Ok(()));
     assert!(header.verify(u32::from(a) + 1, control).is_err());
+}
+
+/// A release file; and the bytes as one whose digest is right.
+pub(crate) fn release(bytes: &[u8]) {
+    let _refused = release_file::decode(bytes);
+    let mut sealed = bytes.get(..bytes.len().saturating_sub(32)).unwrap_or_default().to_vec();
+    let digest = Digest::of(Domain::State, &sealed);
+    sealed.extend(digest.0);
+    if let Ok(manifest) = release_file::decode(&sealed) {
+        assert_eq!(Manifest::from_bytes(manifest.as_bytes().to_vec()), Ok(manifest));
+    }
 }
 
 /// All that an agent reads of a hub: greeting, frames, messages.

@@ -8,6 +8,8 @@
     reason = "square brackets are what usage texts put around what may be left out"
 )]
 
+mod release;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -18,6 +20,8 @@ use crate::config::values;
 use crate::hub::history::Revision;
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::model::manifest::OwnerPolicy;
+
+pub(super) use release::{ApplyArgs, ReleaseArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes:
@@ -62,6 +66,12 @@ pub(super) enum Command {
     Status(StatusArgs),
     /// List past runs, the newest first; times are UTC
     History(HistoryArgs),
+    /// Write a whole release into one file, for hosts that are brought to it by apply
+    #[command(after_help = EXIT_CODES)]
+    Release(ReleaseArgs),
+    /// Make a directory of this host identical to a release file
+    #[command(after_help = EXIT_CODES)]
+    Apply(ApplyArgs),
     /// Write a depsync.toml with every key explained
     Init(InitArgs),
     /// Print the completions of a shell
@@ -218,6 +228,8 @@ pub(super) struct OptionArgs {
     #[command(flatten)]
     pub(super) content: ContentArgs,
     #[command(flatten)]
+    pub(super) target: TargetArgs,
+    #[command(flatten)]
     pub(super) guard: GuardArgs,
     #[command(flatten)]
     pub(super) rollout: RolloutArgs,
@@ -303,6 +315,11 @@ pub(super) struct ContentArgs {
     /// Leave FIFOs, sockets and devices out instead of refusing them
     #[arg(long, value_name = "BOOL", env = "DEPSYNC_SKIP_SPECIALS", num_args = 0..=1, require_equals = true, default_missing_value = "true", value_parser = BoolishValueParser::new(), hide_possible_values = true)]
     pub(super) skip_specials: Option<bool>,
+}
+
+#[derive(Args, Debug)]
+#[command(next_help_heading = "Target")]
+pub(super) struct TargetArgs {
     /// Create missing parents of the target
     #[arg(long, env = "DEPSYNC_MKPATH", value_parser = BoolishValueParser::new())]
     pub(super) mkpath: bool,
@@ -413,7 +430,9 @@ mod tests {
     #[test]
     fn every_option_of_a_run_has_its_variable() {
         let command = super::command();
-        for name in ["push", "plan", "verify", "rollback", "doctor", "status", "history"] {
+        for name in [
+            "push", "plan", "verify", "rollback", "doctor", "status", "history", "release", "apply",
+        ] {
             let subcommand = command.find_subcommand(name).expect(name);
             for argument in
                 subcommand.get_arguments().filter(|argument| argument.get_long().is_some())

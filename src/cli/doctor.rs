@@ -18,7 +18,7 @@ use crate::report::{findings, human, log};
 pub(super) fn run(run: &RunArgs, matches: Option<&ArgMatches>, words: &[OsString]) -> u8 {
     let arguments = &run.options;
     let console = Console::new(arguments.output.color, arguments.output.verbose);
-    let Prepared { log_file, resolved } =
+    let Prepared { log_file, resolved, .. } =
         push::prepare(arguments, matches, &Act::of(Mode::Verify, run));
     let cluster = resolved.as_ref().map_or("-", |resolved| &resolved.cluster);
     let start = log::start(cluster, None, words.iter().map(|word| word.as_bytes()));

@@ -7,6 +7,7 @@ use super::args::ColorWhen;
 use crate::config::Environment;
 use crate::hub::outcome::Failure;
 use crate::model::untrusted::Untrusted;
+use crate::os::host;
 
 use super::usage;
 
@@ -23,7 +24,8 @@ pub(super) fn read() -> Result<Environment, Failure> {
     let user = user.map(|user| Untrusted::new(user.as_os_str().as_encoded_bytes()).to_string());
     Ok(Environment {
         working_directory,
-        home: path("HOME"),
+        // A service without HOME has its user's home all the same.
+        home: path("HOME").or_else(host::user_home),
         state_home: path("XDG_STATE_HOME"),
         user,
     })

@@ -3,6 +3,7 @@
 //! Start at [`main`]; one file for each command.
 
 mod agent;
+mod apply;
 mod args;
 mod console;
 mod doctor;
@@ -11,6 +12,7 @@ mod generate;
 mod history;
 mod init;
 mod push;
+mod release;
 mod settings;
 mod signals;
 mod status;
@@ -75,6 +77,8 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Command::Doctor(run) => doctor::run(&run, details, arguments),
         Command::Status(status) => status::run(&status, details, arguments),
         Command::History(history) => history::run(&history, details),
+        Command::Release(release) => release::run(&release),
+        Command::Apply(apply) => apply::run(&apply, arguments),
         Command::Init(init) => init::run(&init),
         Command::Completions { shell } => generate::completions(shell),
         Command::Agent(options) => agent::serve(&options),

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use clap::ArgMatches;
 
-use super::args::{OptionArgs, RunArgs};
+use super::args::{OptionArgs, OutputArgs, RunArgs};
 use super::console::{Console, Screen, Written};
 use super::{environment, settings, signals};
 use crate::config::{self, Resolved, Settings};
@@ -58,22 +58,34 @@ pub(super) fn run(
     act: &Act,
     words: &[OsString],
 ) -> u8 {
-    let mode = act.mode;
     let console = Console::new(arguments.output.color, arguments.output.verbose);
-    let Prepared { log_file, resolved } = prepare(arguments, matches, act);
+    let prepared = prepare(arguments, matches, act);
+    let code_of = |outcome: &RunOutcome| outcome.verdict.exit_code();
+    carry_out(prepared, console, &arguments.output, words, code_of)
+}
+
+/// Carries out what was prepared and reports it; gives the exit code, which is `code_of` the outcome.
+pub(super) fn carry_out(
+    prepared: Prepared,
+    console: Console,
+    output: &OutputArgs,
+    words: &[OsString],
+    code_of: impl FnOnce(&RunOutcome) -> u8,
+) -> u8 {
+    let Prepared { log_file, mode, resolved } = prepared;
     let write_log = |lines: &[String]| console.log(log_file.as_deref(), lines);
     let cluster = resolved.as_ref().map_or("-", |resolved| &resolved.cluster);
     let message = resolved.as_ref().ok().and_then(|resolved| resolved.run.message.as_deref());
     let words = words.iter().map(|word| word.as_bytes());
     let started = write_log(&[log::start(cluster, message, words)]);
     let outcome = match resolved {
-        Ok(resolved) => follow(&resolved.run, console, arguments.output.quiet),
+        Ok(resolved) => follow(&resolved.run, console, output.quiet),
         Err(failure) => stopped(failure),
     };
-    let code = outcome.verdict.exit_code();
+    let code = code_of(&outcome);
     let ended = write_log(&log::end(&outcome, code));
     let code = started.and(ended).exit_code(code);
-    report(console, arguments, &outcome, mode, code).exit_code(code)
+    report(console, output, &outcome, mode, code).exit_code(code)
 }
 
 /// Runs, with signals heard and progress shown.
@@ -99,20 +111,22 @@ pub(super) fn short_name(target: &Target) -> String {
 pub(super) struct Prepared {
     /// The log, as far as the settings could be read: a run that is refused is logged as well.
     pub(super) log_file: Option<PathBuf>,
+    pub(super) mode: Mode,
     pub(super) resolved: Result<Resolved, Failure>,
 }
 
 pub(super) fn prepare(arguments: &OptionArgs, matches: Option<&ArgMatches>, act: &Act) -> Prepared {
+    let mode = act.mode;
     let environment = match environment::read() {
         Ok(environment) => environment,
-        Err(failure) => return Prepared { log_file: None, resolved: Err(failure) },
+        Err(failure) => return Prepared { log_file: None, mode, resolved: Err(failure) },
     };
     let here = &environment.working_directory;
     match merge(arguments, act.source.as_ref(), matches, here) {
         Ok(settings) => {
             let log_file = settings.log_file.clone();
             let mut resolved =
-                config::resolve(settings, &environment, act.mode).map_err(|error| error.failure());
+                config::resolve(settings, &environment, mode).map_err(|error| error.failure());
             if let Ok(resolved) = &mut resolved {
                 resolved.run.list_changes |= arguments.output.verbose;
                 resolved.run.origin = act.origin.clone();
@@ -120,11 +134,11 @@ pub(super) fn prepare(arguments: &OptionArgs, matches: Option<&ArgMatches>, act:
                 resolved.run.read_rate = act.read_rate;
                 resolved.run.unpin |= act.unpin;
             }
-            Prepared { log_file, resolved }
+            Prepared { log_file, mode, resolved }
         }
         Err(failure) => {
             let log_file = arguments.output.log_file.as_ref().map(|path| here.join(path));
-            Prepared { log_file, resolved: Err(failure) }
+            Prepared { log_file, mode, resolved: Err(failure) }
         }
     }
 }
@@ -175,12 +189,11 @@ pub(super) fn stopped(failure: Failure) -> RunOutcome {
 /// Prints the outcome: results on standard output, what went wrong beside it, the sentence last.
 fn report(
     console: Console,
-    arguments: &OptionArgs,
+    output: &OutputArgs,
     outcome: &RunOutcome,
     mode: Mode,
     code: u8,
 ) -> Written {
-    let output = &arguments.output;
     if output.json {
         let written = console.results(&json::lines(outcome, mode, code));
         console.aside(|style| human::failures(outcome, style));

@@ -4,7 +4,7 @@ use clap::ArgMatches;
 use clap::parser::ValueSource;
 use std::path::{Path, PathBuf};
 
-use super::args::{OptionArgs, PlaceArgs};
+use super::args::{ContentArgs, OptionArgs, PlaceArgs};
 use super::usage;
 use crate::config::{Nodes, Settings};
 use crate::hub::outcome::Failure;
@@ -22,8 +22,8 @@ pub(super) fn of_arguments(
     let at = |path: &PathBuf| working_directory.join(path);
     let all_at = |paths: &[PathBuf]| paths.iter().map(at).collect();
     let set = |flag: bool| flag.then_some(true);
-    let (cluster, link, content, guard, rollout) =
-        (&run.cluster, &run.link, &run.content, &run.guard, &run.rollout);
+    let (cluster, link, guard, rollout) = (&run.cluster, &run.link, &run.guard, &run.rollout);
+    let place = of_place(&cluster.place, source_argument, matches, working_directory)?;
     Ok(Settings {
         limit: cluster.limit.clone(),
         message: cluster.message.clone(),
@@ -32,16 +32,8 @@ pub(super) fn of_arguments(
         ssh_options: link.ssh_option.clone(),
         ssh_reuse: link.ssh_reuse,
         accept_new_host_keys: set(link.accept_new_host_keys),
-        exclude: content.exclude.clone(),
-        exclude_from: all_at(&content.exclude_from),
-        xattrs: content.xattrs,
-        acls: content.acls,
-        hard_links: content.hard_links,
-        owner: content.owner.clone(),
-        safe_links: content.safe_links,
-        skip_specials: content.skip_specials,
-        make_path: set(content.mkpath),
-        no_delete: set(content.no_delete),
+        make_path: set(run.target.mkpath),
+        no_delete: set(run.target.no_delete),
         max_delete: guard.max_delete,
         allow_empty: guard.allow_empty,
         accept_source_change: set(guard.accept_source_change),
@@ -55,8 +47,24 @@ pub(super) fn of_arguments(
         deadline: rollout.deadline,
         lock_timeout: rollout.lock_timeout,
         log_file: run.output.log_file.as_ref().map(at),
-        ..of_place(&cluster.place, source_argument, matches, working_directory)?
+        ..place.over(of_content(&run.content, working_directory))
     })
+}
+
+/// What they say of the content.
+pub(super) fn of_content(content: &ContentArgs, working_directory: &Path) -> Settings {
+    let at = |path: &PathBuf| working_directory.join(path);
+    Settings {
+        exclude: content.exclude.clone(),
+        exclude_from: content.exclude_from.iter().map(at).collect(),
+        xattrs: content.xattrs,
+        acls: content.acls,
+        hard_links: content.hard_links,
+        owner: content.owner.clone(),
+        safe_links: content.safe_links,
+        skip_specials: content.skip_specials,
+        ..Settings::default()
+    }
 }
 
 /// What they say of which cluster it is.

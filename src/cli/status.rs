@@ -22,7 +22,7 @@ pub(super) fn run(arguments: &StatusArgs, matches: Option<&ArgMatches>, words: &
     let options = &arguments.run.options;
     let console = Console::new(options.output.color, options.output.verbose);
     let act = Act::of(Mode::Plan, &arguments.run);
-    let Prepared { log_file, resolved } = push::prepare(options, matches, &act);
+    let Prepared { log_file, resolved, .. } = push::prepare(options, matches, &act);
     let cluster = resolved.as_ref().map_or("-", |resolved| &resolved.cluster).to_owned();
     let status = match resolved {
         Ok(resolved) => look(&resolved.run, arguments, console),

@@ -24,7 +24,7 @@ use crate::os::operator_file;
 
 pub use document::{KEYS, read_bytes, read_file};
 pub use nodes::{ListedNode, Nodes};
-pub use resolve::{Resolved, resolve};
+pub use resolve::{Resolved, resolve, resolve_source};
 pub use settings::Settings;
 
 /// What the environment says beside `DEPSYNC_*`, read once.

@@ -38,10 +38,7 @@ pub fn resolve(
     environment: &Environment,
     mode: Mode,
 ) -> Result<Resolved, Error> {
-    let source = settings.source.clone().ok_or_else(|| Error::Contradiction {
-        message: "no source is given".to_owned(),
-        hint: "name the directory (depsync push DIR), or write a configuration with 'depsync init'",
-    })?;
+    let source = source_of(&settings)?;
     let list = settings.nodes.as_ref().ok_or_else(|| Error::Contradiction {
         message: "no nodes are given".to_owned(),
         hint: "give --nodes FILE or --node TARGET, or write a configuration with 'depsync init'",
@@ -113,6 +110,21 @@ fn link(settings: &Settings, nodes: &[ListedNode], control_dir: PathBuf) -> Link
         sudo_user: settings.sudo_user.clone(),
         control_dir,
     }
+}
+
+/// Makes `settings` the options under which a source is read, where no nodes are asked for.
+///
+/// # Errors
+/// As [`resolve`], of what concerns the source.
+pub fn resolve_source(settings: &Settings) -> Result<source::Options, Error> {
+    source_options(settings, source_of(settings)?)
+}
+
+fn source_of(settings: &Settings) -> Result<PathBuf, Error> {
+    settings.source.clone().ok_or_else(|| Error::Contradiction {
+        message: "no source is given".to_owned(),
+        hint: "name the directory (depsync push DIR), or write a configuration with 'depsync init'",
+    })
 }
 
 fn source_options(settings: &Settings, root: PathBuf) -> Result<source::Options, Error> {

@@ -19,7 +19,8 @@ use crate::model::want::Batch;
 use crate::model::{delta, limits};
 use crate::os::bulk::Bulk;
 use crate::os::dir::Dir;
-use crate::source::ReadError;
+use crate::source::release_file::ReleaseFile;
+use crate::source::{Content, ReadError};
 use crate::wire::message::Packing;
 
 /// Encoded bytes kept for other nodes, the longer ones in memory files. PERF: 160 MB to four nodes, which drift apart by up
@@ -106,7 +107,7 @@ impl History {
 /// Encodes the batches of one release.
 #[derive(Debug)]
 pub struct Encoder {
-    root: Option<Dir>,
+    content: Option<Content>,
     /// What the source does not have was never promised.
     is_source_other: bool,
     cutter: Cutter,
@@ -149,16 +150,26 @@ impl Encoder {
     /// # Errors
     /// Out of file descriptors.
     pub fn of_stored(root: Option<&Dir>, run: &[u8]) -> std::io::Result<Self> {
-        Ok(Self {
-            root: root.map(Dir::try_clone).transpose()?,
-            is_source_other: true,
+        let tree = root.map(Dir::try_clone).transpose()?.map(Content::Tree);
+        Ok(Self { is_source_other: true, ..Self::of(tree, run) })
+    }
+
+    /// As [`Encoder::new`], from a file that holds the whole release.
+    pub fn of_file(file: &Arc<ReleaseFile>, run: &[u8]) -> Self {
+        Self::of(Some(Content::File(Arc::clone(file))), run)
+    }
+
+    fn of(content: Option<Content>, run: &[u8]) -> Self {
+        Self {
+            content,
+            is_source_other: false,
             cutter: Cutter::new(run),
             packers: Mutex::default(),
             permits: Semaphore::new(PACKERS_MAX),
             cache: Mutex::default(),
             kept_bytes_max: KEPT_BYTES_MAX,
             known: Mutex::default(),
-        })
+        }
     }
 
     /// Keeps no more than so many encoded bytes for other nodes.
@@ -228,9 +239,9 @@ impl Encoder {
     ) -> Result<Encoded, Error> {
         let near = known.map(|known| (&self.cutter, known));
         let packer = self.packers().take(history);
-        let packer = match (packer, &self.root) {
+        let packer = match (packer, &self.content) {
             (Some(packer), _) => Ok(packer),
-            (None, Some(root)) => Packer::new(root),
+            (None, Some(content)) => Packer::new(content),
             (None, None) => Err(nowhere(batch.sites.first().map(|site| &*site.path))),
         };
         let packed = packer

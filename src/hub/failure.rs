@@ -8,7 +8,7 @@ use super::state;
 use crate::link;
 use crate::model::untrusted::escaped_once;
 use crate::os::root;
-use crate::source;
+use crate::source::{self, ReadError, release_file};
 use crate::wire::message::{Failed, FailedClass};
 
 fn chain(error: &dyn std::error::Error) -> (String, Vec<String>) {
@@ -96,6 +96,12 @@ impl From<&encoder::Error> for Failure {
             let hint = Some("push from the source, which makes it the release".into());
             return Self::of(Verdict::Fail, "content-missing", error, hint);
         }
+        if let encoder::Error::Source(cause) = error
+            && let ReadError::Damaged { .. } = **cause
+        {
+            let hint = Some("get the file again from where it was made".into());
+            return Self::of(Verdict::Integrity, "release-file", error, hint);
+        }
         let hint = Some("something writes to the source; push again when it is at rest".into());
         Self::of(Verdict::Fail, "source-changed", error, hint)
     }
@@ -109,6 +115,28 @@ impl From<&source::Error> for Failure {
             source::Class::Fail => Verdict::Fail,
         };
         Self::of(verdict, error.kind(), error, error.hint().map(str::to_owned))
+    }
+}
+
+impl From<&release_file::Error> for Failure {
+    fn from(error: &release_file::Error) -> Self {
+        use release_file::Error as E;
+        match error {
+            E::Refused { source, .. } => {
+                Self::of(Verdict::Usage, "file", error, source.hint().map(str::to_owned))
+            }
+            E::Unreadable { .. } => Self::of(Verdict::Fail, "file", error, None),
+            E::Damaged { source, .. } => {
+                let hint = match source {
+                    release_file::Damage::Magic => "'depsync release' writes one",
+                    release_file::Damage::Version(_) => {
+                        "write it with the version of depsync that is to apply it"
+                    }
+                    _ => "get the file again from where it was made",
+                };
+                Self::of(Verdict::Integrity, "release-file", error, Some(hint.into()))
+            }
+        }
     }
 }
 

@@ -1,5 +1,7 @@
-//! [`Goal`]: what every node is to have, and the guards before it: the source as it is, or a release of which the hub has
-//! the manifest.
+//! [`Goal`]: what every node is to have, and the guards before it: the source as it is, a release of which the hub has
+//! the manifest, or what a release file holds.
+
+use std::sync::Arc;
 
 use tokio::runtime::Handle;
 
@@ -12,6 +14,7 @@ use crate::model::manifest::{Manifest, ReleaseId};
 use crate::os::dir::Dir;
 use crate::os::root::{self, Missing};
 use crate::os::{clock, host};
+use crate::source::release_file::ReleaseFile;
 use crate::source::{self, Release, Source};
 use crate::wire::message::SourcePlace;
 
@@ -121,6 +124,24 @@ impl Run<'_> {
         }
         let decided = Standing { release: Some(release), is_pinned: true, ..standing.clone() };
         Ok(self.stored_goal(manifest, &decided))
+    }
+
+    /// What a release file holds.
+    pub(super) fn file_goal(&self, file: &ReleaseFile, standing: &Standing) -> Goal {
+        self.early.begin(&Handle::current(), self.reach, self.options);
+        let release = Release::of(Arc::clone(file.manifest()));
+        Goal {
+            decided: Standing {
+                release: Some(release.id()),
+                is_pinned: false,
+                fence: standing.fence.saturating_add(1),
+                ..standing.clone()
+            },
+            release,
+            place: SourcePlace::default(),
+            root: None,
+            knows_a_release: standing.release.is_some(),
+        }
     }
 
     /// A release of which the hub has the manifest. A source that is not there is no hindrance.

@@ -18,6 +18,7 @@ mod packer;
 pub mod encoder;
 mod failure;
 mod early;
+mod reading;
 mod goal;
 mod ended;
 mod census;
@@ -26,11 +27,11 @@ mod feed;
 mod session;
 mod fleet;
 pub mod verdict;
+pub mod package;
 pub mod examine;
 pub mod status;
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, mpsc};
+use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
@@ -42,9 +43,8 @@ use crate::model::entry::Timestamp;
 use crate::os::clock::{self, Deadline};
 use crate::os::host;
 use crate::os::process;
-use crate::scan::Progress;
 use crate::scan::index::Index;
-use crate::source::{self, Source};
+use crate::source::Source;
 use crate::wire::message::Txid;
 use census::Census;
 use early::Early;
@@ -53,14 +53,13 @@ use fleet::{FleetOutcome, Shared};
 use goal::Goal;
 use history::History;
 use options::{Mode, Origin, RunOptions};
-use outcome::{Event, Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
+use outcome::{Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
 use reach::{Direct, Reach};
+use reading::{GLANCE, Watch};
 use state::State;
 use stop::{Stop, Urgency};
 use throttle::Throttle;
 
-/// How often a run looks whether it should stop while it reads the source.
-const GLANCE: Duration = Duration::from_millis(100);
 /// Longer than any run, and within the range of every clock.
 const FAR: Duration = Duration::from_hours(30 * 24);
 
@@ -169,6 +168,7 @@ impl Run<'_> {
             Origin::Source => self.source_goal(&state, &standing, outcome)?,
             Origin::Deployed => self.deployed_goal(&state, &standing)?,
             Origin::Earlier(revision) => self.earlier_goal(&state, &standing, revision, outcome)?,
+            Origin::File(file) => self.file_goal(file, &standing),
         };
         outcome.release = Some(goal.release.id());
         outcome.scan = started.elapsed();
@@ -190,36 +190,16 @@ impl Run<'_> {
         Ok(fleet)
     }
 
-    /// Reads the source in a thread of its own, which is left behind if a dead mount holds it (row 8). Once the source is
-    /// found to be there, contact is made with the nodes meanwhile.
+    /// Reads the source. Once it is found to be there, contact is made with the nodes meanwhile.
     fn read_source(&self, state: &State) -> Result<Source, Failure> {
-        let source_options = self.options.source.clone();
-        let flag = Arc::new(AtomicBool::new(false));
-        let progress = Arc::new(Progress::default());
-        let (opened_of, opened) = mpsc::channel();
-        let (index_of, index) = mpsc::channel();
-        let (read_of, read) = mpsc::channel();
-        let (thread_flag, thread_progress) = (Arc::clone(&flag), Arc::clone(&progress));
-        let reader = thread::Builder::new().name("source".into()).spawn(move || {
-            let identity = source::open(&source_options.root).map(|(_, _, identity)| identity);
-            if opened_of.send(identity).is_err() {
-                return;
+        let watch = Watch { monitor: self.monitor, stop: self.stop, deadline: self.deadline };
+        watch.read(&self.options.source, |root| {
+            self.early.begin(&Handle::current(), self.reach, self.options);
+            if self.options.reread {
+                return Ok(Index::empty());
             }
-            let Ok(index) = index.recv() else { return };
-            let source = source::read(&source_options, &index, &thread_progress, &thread_flag);
-            drop(read_of.send(source));
-        });
-        reader.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
-        let wait = Wait { run: self, flag: &flag, progress: &progress };
-        let identity = wait.receive(&opened)?.map_err(|error| Failure::from(&error))?;
-        self.early.begin(&Handle::current(), self.reach, self.options);
-        let known = if self.options.reread {
-            Index::empty()
-        } else {
-            state.index(identity.root).map_err(|error| Failure::from(&error))?
-        };
-        drop(index_of.send(Arc::new(known)));
-        wait.receive(&read)?.map_err(|error| Failure::from(&error))
+            state.index(root).map_err(|error| Failure::from(&error))
+        })
     }
 
     fn share(&self, state: State, goal: Goal) -> Result<Arc<Shared>, Failure> {
@@ -229,6 +209,7 @@ impl Run<'_> {
         let run = host::random_id().map(Txid).map_err(failed)?;
         let encoder = match (&options.origin, &goal.root) {
             (Origin::Source, Some(root)) => Encoder::new(root, &run.0),
+            (Origin::File(file), _) => Ok(Encoder::of_file(file, &run.0)),
             (_, root) => Encoder::of_stored(root.as_ref(), &run.0),
         };
         Ok(Arc::new(Shared {
@@ -265,43 +246,6 @@ fn take_lock(options: &RunOptions, stop: &Stop) -> Result<State, Failure> {
                 thread::park_timeout(GLANCE.min(give_up.left()));
             }
             opened => return opened.map_err(|error| Failure::from(&error)),
-        }
-    }
-}
-
-/// Waits for a thread that reads the source.
-struct Wait<'a> {
-    run: &'a Run<'a>,
-    flag: &'a AtomicBool,
-    progress: &'a Progress,
-}
-
-impl Wait<'_> {
-    fn receive<T>(&self, from: &mpsc::Receiver<T>) -> Result<T, Failure> {
-        loop {
-            match from.recv_timeout(GLANCE.min(self.run.deadline.left())) {
-                Ok(value) => return Ok(value),
-                Err(mpsc::RecvTimeoutError::Disconnected) => {
-                    let message = "the thread that reads the source ended";
-                    return Err(Failure::said(Verdict::Fail, "threads", message, None));
-                }
-                Err(mpsc::RecvTimeoutError::Timeout) => {}
-            }
-            let entries = self.progress.entries.load(Ordering::Relaxed);
-            self.run.monitor.event(Event::Scanning { entries });
-            let wish = self.run.stop.current();
-            if wish.urgency > Urgency::None {
-                self.flag.store(true, Ordering::Relaxed);
-                let verdict = Verdict::Interrupted { by_terminal: wish.by_terminal };
-                return Err(Failure::said(verdict, "interrupted", "the run was interrupted", None));
-            }
-            if self.run.deadline.is_over() {
-                self.flag.store(true, Ordering::Relaxed);
-                let message = "the source could not be read before the run's deadline";
-                let hint =
-                    Some("is it on a mount that does not answer? --deadline bounds the whole run");
-                return Err(Failure::said(Verdict::Fail, "source-hangs", message, hint));
-            }
         }
     }
 }

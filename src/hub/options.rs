@@ -1,6 +1,7 @@
 //! What a run is told, checked by whoever made it.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use super::history::Revision;
@@ -9,6 +10,7 @@ pub use crate::model::keep::Keep;
 pub use crate::model::plan::{CommitStyle, MaxDelete};
 use crate::model::target::Target;
 use crate::source;
+use crate::source::release_file::ReleaseFile;
 
 /// A run's options: plain data, every field validated.
 #[derive(Debug, Clone)]
@@ -81,7 +83,7 @@ impl Mode {
 }
 
 /// Where the release comes from that nodes are to have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub enum Origin {
     /// It is what the source is now.
     Source,
@@ -90,17 +92,29 @@ pub enum Origin {
     Deployed,
     /// It is an earlier release: a rollback. The source is looked at as for [`Origin::Deployed`].
     Earlier(Revision),
+    /// It is what a release file holds.
+    File(Arc<ReleaseFile>),
+}
+
+impl Origin {
+    /// The word for bringing nodes to it.
+    pub fn act(&self) -> &'static str {
+        match self {
+            Self::Source => "push",
+            Self::Deployed => "repair",
+            Self::Earlier(_) => "rollback",
+            Self::File(_) => "apply",
+        }
+    }
 }
 
 impl RunOptions {
     /// The word for what the run does.
     pub fn act(&self) -> &'static str {
-        match (self.mode, &self.origin) {
-            (Mode::Plan, _) => "plan",
-            (Mode::Verify, _) => "verify",
-            (Mode::Push, Origin::Source) => "push",
-            (Mode::Push, Origin::Deployed) => "repair",
-            (Mode::Push, Origin::Earlier(_)) => "rollback",
+        match self.mode {
+            Mode::Plan => "plan",
+            Mode::Verify => "verify",
+            Mode::Push => self.origin.act(),
         }
     }
 }

@@ -10,8 +10,7 @@ use crate::model::limits::{BATCH_BYTES_MAX, HISTORY_BYTES_LOG};
 use crate::model::patch::{self, Cutter, Known};
 use crate::model::want::Batch;
 use crate::os::bulk::Bulk;
-use crate::os::dir::Dir;
-use crate::source::ChunkReader;
+use crate::source::{Content, ReadChunks};
 use crate::wire::message::Packing;
 
 /// Fast, and on text already a third; a higher level costs more time than it saves on any link but the slowest.
@@ -23,7 +22,7 @@ const SAMPLES: usize = 16;
 
 /// One thread's means of making batches.
 pub(super) struct Packer {
-    reader: ChunkReader,
+    reader: Box<dyn ReadChunks>,
     raw: Vec<u8>,
     packed: Vec<u8>,
     sample: Vec<u8>,
@@ -41,11 +40,11 @@ impl std::fmt::Debug for Packer {
 }
 
 impl Packer {
-    /// Reads from the source at `root`.
-    pub(super) fn new(root: &Dir) -> Result<Self, Error> {
+    /// Reads from `content`.
+    pub(super) fn new(content: &Content) -> Result<Self, Error> {
         let made = || {
             Ok(Self {
-                reader: ChunkReader::new(root)?,
+                reader: content.reader()?,
                 raw: Vec::new(),
                 packed: Vec::new(),
                 sample: Vec::new(),

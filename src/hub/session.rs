@@ -11,7 +11,6 @@ use super::early::Contact;
 use super::ended::{Ended, Holder, broken, refused};
 use super::feed;
 use super::fleet::{Order, Report, Shared};
-use super::options::Origin;
 use super::outcome::{Change, Counts, Event, Failure, NodeOutcome, NodeState, Phase, Verdict};
 use crate::model::codec::Writer;
 use crate::model::limits::{ENTRIES_MAX, FENCE_AHEAD_OF_HUB_MAX, MANIFEST_BYTES_MAX};
@@ -309,11 +308,7 @@ impl Session {
         self.outcome.state = if is_same { NodeState::Unchanged } else { NodeState::Differs };
         if let Some(refusal) = planned.refusal {
             let refusal = Failure::from(refusal);
-            let what = match self.shared.options.origin {
-                Origin::Source => "push",
-                Origin::Deployed => "repair",
-                Origin::Earlier(_) => "rollback",
-            };
+            let what = self.shared.options.origin.act();
             self.outcome.notes.push(format!("a {what} would be refused: {}", refusal.message));
         }
     }

@@ -41,6 +41,8 @@ pub const BATCH_BYTES_MAX: usize = 1024 * 1024;
 pub const HISTORY_BYTES_LOG: u32 = 23;
 /// Largest frame on the wire, header included.
 pub const FRAME_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a release that a release file packs together, before compression.
+pub const SECTION_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Largest manifest in canonical bytes (about eight million entries).
 pub const MANIFEST_BYTES_MAX: u64 = 512 * 1024 * 1024;
 /// Most entries of one manifest.

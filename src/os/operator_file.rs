@@ -78,6 +78,14 @@ pub fn read_operator_file(path: &Path, bytes_max: usize) -> Result<Vec<u8>, Erro
     if bytes.len() > bytes_max { Err(Error::TooLarge(bytes_max)) } else { Ok(bytes) }
 }
 
+/// Opens a file that the operator named, of any length, for reading at places.
+///
+/// # Errors
+/// [`Error`], by the rules above.
+pub fn open_operator_file(path: &Path) -> Result<OwnedFd, Error> {
+    open_checked(path).map(OwnedFd::from)
+}
+
 /// The real path of what `path` names, without links.
 ///
 /// # Errors
@@ -96,22 +104,66 @@ pub fn exists(path: &Path) -> bool {
 /// # Errors
 /// If it exists and may not be replaced, or the system refuses; no file of that name is made then.
 pub fn write_operator_file(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
-    let mut name = OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(format!(".{}", std::process::id()));
-    let written = if replace { path.with_file_name(name) } else { path.to_owned() };
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&written)?;
-    let result = file
-        .write_all(bytes)
-        .and_then(|()| file.sync_all())
-        .and_then(|()| if replace { std::fs::rename(&written, path) } else { Ok(()) });
-    if result.is_err() {
-        // The first error counts.
-        drop(std::fs::remove_file(&written));
+    let mut file = NewFile::create(path, replace)?;
+    file.write_all(bytes)?;
+    file.publish()
+}
+
+/// A file in the making, of mode 0600, which is removed unless it is published.
+#[derive(Debug)]
+pub struct NewFile {
+    file: File,
+    written: PathBuf,
+    path: PathBuf,
+    is_published: bool,
+}
+
+impl NewFile {
+    /// Begins the file at `path`; an existing one stays until it is replaced whole, and is replaced only if `replace`.
+    ///
+    /// # Errors
+    /// If it exists and may not be replaced, or the system refuses.
+    pub fn create(path: &Path, replace: bool) -> io::Result<Self> {
+        let mut name = OsString::from(".");
+        name.push(path.file_name().unwrap_or_default());
+        name.push(format!(".{}", std::process::id()));
+        let written = if replace { path.with_file_name(name) } else { path.to_owned() };
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&written)?;
+        Ok(Self { file, written, path: path.to_owned(), is_published: false })
     }
-    result?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+
+    /// Makes it durable, under its own name.
+    ///
+    /// # Errors
+    /// If the system refuses; an existing file stands unless the last step, the sync of the directory, failed.
+    pub fn publish(mut self) -> io::Result<()> {
+        self.file.sync_all()?;
+        if self.written != self.path {
+            std::fs::rename(&self.written, &self.path)?;
+        }
+        self.is_published = true;
+        let directory = self.path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    }
+}
+
+impl io::Write for NewFile {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.file.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.file.flush()
+    }
+}
+
+impl Drop for NewFile {
+    fn drop(&mut self) {
+        if !self.is_published {
+            // What went wrong before is told; a name that stays is seen.
+            drop(std::fs::remove_file(&self.written));
+        }
+    }
 }
 
 /// Writes a file of documentation into `directory`, which is made if missing.

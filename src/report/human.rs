@@ -239,15 +239,23 @@ pub fn summary(outcome: &RunOutcome, mode: Mode, style: Style) -> String {
 
 /// What the operator should know although it worked, one line each.
 pub fn notes(outcome: &RunOutcome, style: Style) -> String {
-    let mut text = String::new();
-    let word = style.paint(Color::Yellow, "note:");
-    for note in &outcome.notes {
-        push_line(&mut text, &format!("{word} {note}"));
-    }
+    let mut text = note_lines(&outcome.notes, style);
     for node in &outcome.nodes {
-        for note in &node.notes {
-            push_line(&mut text, &format!("{word} {}: {note}", node.target));
-        }
+        let notes = node.notes.iter().map(|note| format!("{}: {note}", node.target));
+        text += &note_lines(notes, style);
+    }
+    text
+}
+
+/// What the operator should know, one line each.
+pub(super) fn note_lines(
+    notes: impl IntoIterator<Item = impl std::fmt::Display>,
+    style: Style,
+) -> String {
+    let word = style.paint(Color::Yellow, "note:");
+    let mut text = String::new();
+    for note in notes {
+        push_line(&mut text, &format!("{word} {note}"));
     }
     text
 }

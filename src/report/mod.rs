@@ -11,6 +11,7 @@ pub mod figures;
 pub mod human;
 pub mod json;
 pub mod history;
+pub mod package;
 pub mod status;
 pub mod log;
 pub mod progress;

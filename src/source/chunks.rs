@@ -1,4 +1,5 @@
-//! [`ChunkReader`]: the bytes of the manifest's chunks, read again when they are shipped.
+//! [`ReadChunks`]: the bytes of the manifest's chunks when they are shipped; and [`ChunkReader`], which reads them again
+//! from the source.
 
 use crate::model::digest::{Digest, Domain};
 use crate::model::entry::Chunk;
@@ -25,18 +26,46 @@ pub enum ReadError {
         /// The file.
         path: TreePath,
     },
+    /// The release file no longer has them.
+    #[error("the content of {path} in {file} is not what it was")]
+    Damaged {
+        /// The file.
+        path: TreePath,
+        /// The release file.
+        file: String,
+    },
 }
 
 impl ReadError {
     /// The file.
     pub fn path(&self) -> &TreePath {
         match self {
-            Self::Unreadable { path, .. } | Self::Changed { path } => path,
+            Self::Unreadable { path, .. } | Self::Changed { path } | Self::Damaged { path, .. } => {
+                path
+            }
         }
     }
 }
 
-/// Reads chunks of the source, each checked against its digest before it is given out.
+/// Gives chunks of a release, each checked against its digest before it is given out.
+pub trait ReadChunks: Send {
+    /// Appends the bytes of `chunk`, which stand at `offset` of the file at `path`, to `into`.
+    ///
+    /// Guarantees: on success what was appended is exactly the bytes of the digest (faults 1 to 3); on failure `into` is
+    /// as long as it was.
+    ///
+    /// # Errors
+    /// [`ReadError`] naming the file.
+    fn read(
+        &mut self,
+        path: &TreePath,
+        offset: u64,
+        chunk: Chunk,
+        into: &mut Vec<u8>,
+    ) -> Result<(), ReadError>;
+}
+
+/// Reads chunks of the source.
 ///
 /// Keeps the last file and its directory open, so chunks are best asked for in the order of the manifest. To read in
 /// parallel, make several.
@@ -56,14 +85,22 @@ impl ChunkReader {
         Ok(Self { root: root.try_clone()?, parent: None, open: None })
     }
 
-    /// Appends the bytes of `chunk`, which stand at `offset` of the file at `path`, to `into`.
-    ///
-    /// Guarantees: on success what was appended is exactly the bytes of the digest (faults 1 to 3); on failure `into` is
-    /// as long as it was.
-    ///
-    /// # Errors
-    /// [`ReadError`] naming the file.
-    pub fn read(
+    fn open_file(&mut self, path: &TreePath) -> std::io::Result<std::os::fd::OwnedFd> {
+        let (parent, name) = path.split_last().ok_or(std::io::ErrorKind::IsADirectory)?;
+        if !matches!(&self.parent, Some((open, _)) if *open == parent) {
+            self.parent = None;
+            let directory = self.root.open_path(&parent)?;
+            self.parent = Some((parent, directory));
+        }
+        let Some((_, directory)) = &self.parent else {
+            return Err(std::io::ErrorKind::NotFound.into());
+        };
+        Ok(directory.open_file(name)?.into())
+    }
+}
+
+impl ReadChunks for ChunkReader {
+    fn read(
         &mut self,
         path: &TreePath,
         offset: u64,
@@ -98,18 +135,5 @@ impl ChunkReader {
             Err(source) => Err(unreadable(source)),
             Ok(_) => Err(ReadError::Changed { path: path.clone() }),
         }
-    }
-
-    fn open_file(&mut self, path: &TreePath) -> std::io::Result<std::os::fd::OwnedFd> {
-        let (parent, name) = path.split_last().ok_or(std::io::ErrorKind::IsADirectory)?;
-        if !matches!(&self.parent, Some((open, _)) if *open == parent) {
-            self.parent = None;
-            let directory = self.root.open_path(&parent)?;
-            self.parent = Some((parent, directory));
-        }
-        let Some((_, directory)) = &self.parent else {
-            return Err(std::io::ErrorKind::NotFound.into());
-        };
-        Ok(directory.open_file(name)?.into())
     }
 }

@@ -23,11 +23,14 @@ use crate::scan::matcher::{self, Matcher, RULE_FILE};
 use crate::scan::{self, Progress, Scan, ScanOptions, Side, Sums};
 
 mod chunks;
+pub mod release_file;
+mod content;
 mod error;
 mod links;
 mod release;
 
-pub use chunks::{ChunkReader, ReadError};
+pub use chunks::{ChunkReader, ReadChunks, ReadError};
+pub use content::Content;
 pub use error::{Class, Error};
 pub use release::Release;
 

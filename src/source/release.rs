@@ -34,9 +34,10 @@ impl Release {
     }
 
     /// The release that `manifest` describes, wherever its content is.
-    pub fn of(manifest: Manifest) -> Self {
+    pub fn of(manifest: impl Into<Arc<Manifest>>) -> Self {
+        let manifest = manifest.into();
         let (id, header) = (manifest.id(), manifest.header().clone());
-        Self { id, header, listing: None, manifest: OnceLock::from(Arc::new(manifest)) }
+        Self { id, header, listing: None, manifest: OnceLock::from(manifest) }
     }
 
     /// Its id, the digest of the manifest.

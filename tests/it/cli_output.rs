@@ -35,6 +35,8 @@ fn manual_pages_are_made_of_every_command() {
         "depsync-status",
         "depsync-history",
         "depsync-history-show",
+        "depsync-release",
+        "depsync-apply",
         "depsync-init",
         "depsync-completions",
     ];

@@ -24,7 +24,7 @@ use depsync::wire::message::{
 use depsync::wire::preamble;
 use zstd::stream::raw::{Encoder, InBuffer, Operation as _, OutBuffer};
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, Outcome};
 use crate::decoders::small_manifest;
 
 const TXID: Txid = Txid([7; 16]);
@@ -53,6 +53,9 @@ fn the_seeds_of_the_corpus_are_written() -> Done {
     cluster.write("dir/one", "another");
     std::fs::remove_file(cluster.at("dir/two"))?;
     cluster.push(&[]).expect(0);
+    let file = cluster.path().join("seed.depsync");
+    Outcome::of(cluster.command("release").arg(&file).arg(cluster.source())).expect(0);
+    put("release", "file", &fs::read(file)?)?;
     from_state(&cluster.state(0))
 }
 

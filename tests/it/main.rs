@@ -65,6 +65,7 @@ mod node_types;
 mod node_work;
 mod os_confine;
 mod os_dir;
+mod release_file;
 mod returning_nodes;
 mod rollback;
 mod simulation;

@@ -17,7 +17,9 @@ use depsync::scan::Progress;
 use depsync::scan::content::content_of;
 use depsync::scan::index::Index;
 use depsync::scan::{Found, Scan};
-use depsync::source::{self, ChunkReader, Class, Error, Note, Options, ReadError, Source};
+use depsync::source::{
+    self, ChunkReader, Class, Error, Note, Options, ReadChunks as _, ReadError, Source,
+};
 
 use crate::prerequisite::require;
 

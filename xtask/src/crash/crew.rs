@@ -1,4 +1,4 @@
-//! Workers: as many as there are processors, each in a directory of its own, until the work is done or too much went wrong.
+//! Workers, each in a directory of its own, until the work is done or too much went wrong.
 
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -8,6 +8,9 @@ use crate::failure::{Failure, Result};
 
 /// More losses than this end the work: one cause has many.
 const LOSSES_MAX: usize = 8;
+
+/// Workers for each processor: a trial whose locks fail waits for them longer than it works.
+const WORKERS_PER_PROCESSOR: usize = 2;
 
 /// How often a long form says how far it is.
 const SIGN_OF_LIFE_EVERY: usize = 200;
@@ -23,7 +26,7 @@ pub(crate) fn work<T: Sync, R: Send>(
 ) -> Result<Vec<R>> {
     let (next, lost) = (AtomicUsize::new(0), AtomicUsize::new(0));
     let done: Mutex<(Vec<R>, Option<Failure>)> = Mutex::new((Vec::new(), None));
-    let count = thread::available_parallelism().map_or(1, usize::from);
+    let count = thread::available_parallelism().map_or(1, usize::from) * WORKERS_PER_PROCESSOR;
     let lock = || done.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     thread::scope(|scope| {
         for worker in 0..count {

@@ -1,0 +1,94 @@
+//! [`Watch`]: the source read in a thread of its own, which is left behind if a dead mount holds it (row 8).
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, mpsc};
+use std::thread;
+use std::time::Duration;
+
+use super::outcome::{Event, Failure, Monitor, Verdict};
+use super::stop::{Stop, Urgency};
+use crate::os::clock::Deadline;
+use crate::scan::Progress;
+use crate::scan::index::{Index, RootId};
+use crate::source::{self, Source};
+
+/// How often a run looks whether it should stop while it waits.
+pub(super) const GLANCE: Duration = Duration::from_millis(100);
+
+/// Who is told while the source is read, and what ends it.
+pub(super) struct Watch<'a> {
+    pub(super) monitor: &'a Arc<dyn Monitor>,
+    pub(super) stop: &'a Stop,
+    pub(super) deadline: Deadline,
+}
+
+/// What both threads see.
+struct Shared {
+    flag: AtomicBool,
+    progress: Progress,
+}
+
+impl Watch<'_> {
+    /// Reads the source that `options` tell of. Once it is found to be there, and which directory it is, `index_of`
+    /// gives what is known of it.
+    pub(super) fn read(
+        &self,
+        options: &source::Options,
+        index_of: impl FnOnce(RootId) -> Result<Index, Failure>,
+    ) -> Result<Source, Failure> {
+        let options = options.clone();
+        let shared =
+            Arc::new(Shared { flag: AtomicBool::new(false), progress: Progress::default() });
+        let (opened_of, opened) = mpsc::channel();
+        let (index_to, index) = mpsc::channel();
+        let (read_of, read) = mpsc::channel();
+        let of_thread = Arc::clone(&shared);
+        let reader = thread::Builder::new().name("source".into()).spawn(move || {
+            let identity = source::open(&options.root).map(|(_, _, identity)| identity);
+            if opened_of.send(identity).is_err() {
+                return;
+            }
+            let Ok(index) = index.recv() else { return };
+            let source = source::read(&options, &index, &of_thread.progress, &of_thread.flag);
+            drop(read_of.send(source));
+        });
+        reader.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
+        let identity = self.receive(&shared, &opened)?.map_err(|error| Failure::from(&error))?;
+        drop(index_to.send(Arc::new(index_of(identity.root)?)));
+        self.receive(&shared, &read)?.map_err(|error| Failure::from(&error))
+    }
+
+    fn receive<T>(&self, shared: &Shared, from: &mpsc::Receiver<T>) -> Result<T, Failure> {
+        loop {
+            match from.recv_timeout(GLANCE.min(self.deadline.left())) {
+                Ok(value) => return Ok(value),
+                Err(mpsc::RecvTimeoutError::Disconnected) => {
+                    let message = "the thread that reads the source ended";
+                    return Err(Failure::said(Verdict::Fail, "threads", message, None));
+                }
+                Err(mpsc::RecvTimeoutError::Timeout) => {}
+            }
+            let entries = shared.progress.entries.load(Ordering::Relaxed);
+            self.monitor.event(Event::Scanning { entries });
+            if let Some(failure) = self.interrupted() {
+                shared.flag.store(true, Ordering::Relaxed);
+                return Err(failure);
+            }
+            if self.deadline.is_over() {
+                shared.flag.store(true, Ordering::Relaxed);
+                let message = "the source could not be read before the run's deadline";
+                let hint =
+                    Some("is it on a mount that does not answer? --deadline bounds the whole run");
+                return Err(Failure::said(Verdict::Fail, "source-hangs", message, hint));
+            }
+        }
+    }
+
+    /// The failure of a run that the operator wants to end.
+    pub(super) fn interrupted(&self) -> Option<Failure> {
+        let wish = self.stop.current();
+        let verdict = Verdict::Interrupted { by_terminal: wish.by_terminal };
+        (wish.urgency > Urgency::None)
+            .then(|| Failure::said(verdict, "interrupted", "the run was interrupted", None))
+    }
+}
