@@ -7,6 +7,7 @@ use rusqlite::Connection;
 use serde_json::Value;
 
 use crate::cluster::{Cluster, Outcome};
+use crate::prerequisite::require;
 
 /// `depsync history` with the cluster's options and `more`.
 fn history(cluster: &Cluster, more: &[&str]) -> Outcome {
@@ -230,4 +231,28 @@ fn a_history_that_cannot_be_read_is_an_error_with_a_way_out() {
     outcome.expect(1);
     assert!(outcome.stderr.contains("hint: move the file away"), "{}", outcome.stderr);
     assert_eq!(outcome.summary()["error"]["kind"], "history");
+}
+
+#[test]
+fn a_history_whose_locks_fail_costs_a_run_its_row_and_nothing_else() {
+    if !require("history_locks", &["strace"]) {
+        return;
+    }
+    let mut cluster = Cluster::new(1);
+    cluster.write("a", "one");
+    cluster.push(&[]).expect(0);
+    cluster.write("a", "two");
+    let shared = cluster.hub_state().join("history.db-shm");
+    let words = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fcntl", "-P"];
+    let fault = ["-e".to_owned(), "inject=fcntl:error=ENOLCK".to_owned()];
+    cluster.wrapper = words.iter().map(ToString::to_string).collect();
+    cluster.wrapper.push(shared.display().to_string());
+    cluster.wrapper.extend(fault);
+    let pushed = cluster.push(&[]);
+    cluster.wrapper.clear();
+    let notes = pushed.expect(0).summary()["notes"].to_string();
+    assert!(notes.contains("not in the history"), "{notes}");
+    cluster.assert_same();
+    cluster.push(&[]).expect(0);
+    assert_eq!(history(&cluster, &[]).expect(0).lines.len(), 2, "the first and the third");
 }
