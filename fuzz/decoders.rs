@@ -26,6 +26,7 @@ use depsync::node::journal::{self, Record, Replay};
 use depsync::node::kept::KeptList;
 use depsync::node::steps::Steps;
 use depsync::scan::index::{Index, RootId};
+use depsync::source::lint::{self, Found, Known};
 use depsync::source::release_file;
 use depsync::wire::frame::{self, HEADER_BYTES, Header};
 use depsync::wire::message::{ToAgent, ToHub};
@@ -43,6 +44,7 @@ pub(crate) const DECODERS: &[(&str, Decoder)] = &[
     ("index", index),
     ("journal", journal),
     ("kept", kept),
+    ("lint", lint),
     ("manifest", manifest),
     ("mux", mux),
     ("nodes", nodes),
@@ -321,6 +323,31 @@ pub(crate) fn kept(bytes: &[u8]) {
         if let Ok(list) = KeptList::decode(&bytes) {
             assert_eq!(list.encode().expect("no special file"), bytes, "{list:?}");
         }
+    }
+}
+
+/// A file of each kind that is looked into, and what was remembered of such.
+pub(crate) fn lint(bytes: &[u8]) {
+    let read = |at: u64, into: &mut [u8]| {
+        let rest = bytes.get(usize::try_from(at).expect("64 bits")..).unwrap_or_default();
+        let count = rest.len().min(into.len());
+        into[..count].copy_from_slice(&rest[..count]);
+        Ok(count)
+    };
+    for kind in [lint::Kind::Car, lint::Kind::War, lint::Kind::Zip, lint::Kind::Xml] {
+        match lint::judge(kind, bytes.len() as u64, &read).expect("it can be read") {
+            Found::Fine => assert_ne!(kind, lint::Kind::Car),
+            Found::Application(found) => {
+                assert!(!found.name.is_empty() && !found.version.is_empty());
+            }
+            Found::Fault(why) => assert_shown(&why),
+        }
+    }
+    let mut reader = Reader::new(bytes, "lint");
+    if let Ok(known) = Known::decode(&mut reader) {
+        let mut writer = Writer::new();
+        known.encode(&mut writer);
+        assert_eq!(writer.finish(), bytes[..bytes.len() - reader.rest().len()]);
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "square brackets are what usage texts put around what may be left out"
 )]
 
+mod init;
 mod release;
 
 use std::path::PathBuf;
@@ -21,6 +22,7 @@ use crate::hub::history::Revision;
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::model::manifest::OwnerPolicy;
 
+pub(super) use init::InitArgs;
 pub(super) use release::{ApplyArgs, ReleaseArgs};
 
 const EXIT_CODES: &str = "\
@@ -175,25 +177,6 @@ pub(super) struct AgentArgs {
     /// Check that this program has the given digest, and end
     #[arg(long, value_name = "HEX")]
     pub(super) verify: Option<String>,
-}
-
-#[derive(Args, Debug)]
-pub(super) struct InitArgs {
-    /// The directory whose contents nodes get
-    #[arg(long, value_name = "DIR", conflicts_with = "home")]
-    pub(super) source: Option<PathBuf>,
-    /// The home of a WSO2 server, of which the deployment directories become the trees
-    #[arg(long, value_name = "DIR")]
-    pub(super) home: Option<PathBuf>,
-    /// The nodes file; nodes-list.txt if there is one
-    #[arg(long, value_name = "FILE")]
-    pub(super) nodes: Option<PathBuf>,
-    /// The file to write
-    #[arg(short, long, value_name = "FILE", default_value = "depsync.toml")]
-    pub(super) config: PathBuf,
-    /// Replace the file if it exists
-    #[arg(long)]
-    pub(super) force: bool,
 }
 
 #[derive(Args, Debug)]

@@ -1,20 +1,23 @@
 //! `depsync init`: writes a configuration in which every key is explained.
 
+mod home;
+
 use std::path::{Path, PathBuf};
 
 use super::args::{ColorWhen, InitArgs};
 use super::console::Console;
 use super::{environment, refuse, usage};
+use crate::config::presets::{self, Preset};
 use crate::hub::outcome::Failure;
 use crate::model::untrusted::Untrusted;
 use crate::os::operator_file;
+use home::Home;
 
-/// Explains every key; `@source@`, `@trees@` and `@nodes@` are filled in.
+/// Explains every key; `@preset@`, `@source@`, `@trees@` and `@nodes@` are filled in.
 const TEMPLATE: &str = include_str!("init.toml");
 
-/// The deployment directory of a WSO2 server, and the names its tenants' directory goes by.
-const DEPLOYMENT: &str = "repository/deployment/server";
-const TENANTS: [&str; 2] = ["repository/tenants", "repository/tenant"];
+/// What the template shows where nothing is known.
+const EXAMPLE_TREES: [&str; 2] = ["repository/deployment/server", "repository/tenants"];
 
 /// The name that WSO2's documentation gives to the nodes file.
 const NODES_FILE: &str = "nodes-list.txt";
@@ -23,12 +26,23 @@ const NODES_FILE: &str = "nodes-list.txt";
 pub(super) fn run(arguments: &InitArgs) -> u8 {
     let console = Console::new(ColorWhen::Auto, false);
     match write(arguments) {
-        Ok(said) => console.results(&said).exit_code(0),
+        Ok(said) => {
+            for warning in &said.warnings {
+                console.warn(warning);
+            }
+            console.results(&said.results).exit_code(0)
+        }
         Err(failure) => refuse(console, &failure),
     }
 }
 
-fn write(arguments: &InitArgs) -> Result<String, Failure> {
+/// What is told of a configuration that was written.
+struct Said {
+    results: String,
+    warnings: Vec<String>,
+}
+
+fn write(arguments: &InitArgs) -> Result<Said, Failure> {
     let here = environment::read()?.working_directory;
     let config = here.join(&arguments.config);
     let directory = config.parent().unwrap_or(&here);
@@ -38,9 +52,13 @@ fn write(arguments: &InitArgs) -> Result<String, Failure> {
     // A relative path in the file starts at the file's directory, one on the command line at this one.
     let placed = |path: &Path| if directory == here { path.to_owned() } else { here.join(path) };
     let typed_nodes = arguments.nodes.as_deref().map(placed);
+    let given = arguments.preset.as_deref().and_then(presets::find);
+    let home = arguments.home.as_deref().map(|home| Home::look(&here.join(home), given.clone()));
+    let home = home.transpose()?;
     let values = Values {
+        preset: home.as_ref().map_or(given, |home| home.preset.clone()),
         source: arguments.source.as_deref().or(arguments.home.as_deref()).map(placed),
-        trees: arguments.home.as_deref().map(|home| trees(&here.join(home))),
+        trees: home.as_ref().map(|home| home.trees.clone()),
         nodes: typed_nodes.or(nodes),
     };
     let text = filled(&values)?;
@@ -58,21 +76,19 @@ fn write(arguments: &InitArgs) -> Result<String, Failure> {
         (Some(_), Some(_)) => "see what would change with 'depsync plan'",
         _ => "name the source and the nodes in it, then see what would change with 'depsync plan'",
     };
-    Ok(format!("wrote {shown}; {next}\n"))
+    let (found, warnings) = home.map(|home| (home.found, home.warnings)).unwrap_or_default();
+    let wrote = format!("wrote {shown}; {next}\n");
+    let lines: Vec<String> = found.into_iter().chain([wrote]).collect();
+    Ok(Said { results: lines.join("\n"), warnings })
 }
 
 /// What is known of the cluster already.
 #[derive(Debug, Default)]
 struct Values {
+    preset: Option<Preset>,
     source: Option<PathBuf>,
-    trees: Option<Vec<&'static str>>,
+    trees: Option<Vec<String>>,
     nodes: Option<PathBuf>,
-}
-
-/// The trees of the WSO2 server whose home this is: its tenants' directory is one if it is there.
-fn trees(home: &Path) -> Vec<&'static str> {
-    let tenants = TENANTS.into_iter().filter(|tree| operator_file::exists(&home.join(tree)));
-    std::iter::once(DEPLOYMENT).chain(tenants).collect()
 }
 
 fn filled(values: &Values) -> Result<String, Failure> {
@@ -84,9 +100,14 @@ fn filled(values: &Values) -> Result<String, Failure> {
     let nodes = path("nodes", &values.nodes, NODES_FILE)?;
     let trees = match &values.trees {
         Some(trees) => format!("trees = {trees:?}"),
-        None => format!("#trees = [{DEPLOYMENT:?}, {:?}]", TENANTS[0]),
+        None => format!("#trees = {EXAMPLE_TREES:?}"),
     };
-    Ok(TEMPLATE.replace("@source@", &source).replace("@trees@", &trees).replace("@nodes@", &nodes))
+    let preset = match &values.preset {
+        Some(preset) => format!("preset = {:?}", preset.name),
+        None => "#preset = \"wso2-mi\"".to_owned(),
+    };
+    let text = TEMPLATE.replace("@preset@", &preset).replace("@source@", &source);
+    Ok(text.replace("@trees@", &trees).replace("@nodes@", &nodes))
 }
 
 /// A path as a text of TOML.
@@ -124,7 +145,8 @@ mod tests {
             Values::default(),
             Values {
                 source: Some("/srv/a \"b\"\\ü".into()),
-                trees: Some(vec![DEPLOYMENT, TENANTS[0]]),
+                preset: presets::find("tomcat"),
+                trees: Some(EXAMPLE_TREES.map(str::to_owned).to_vec()),
                 nodes: Some("nodes-list.txt".into()),
             },
         ] {

@@ -11,7 +11,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::nodes::{ListedNode, Nodes, base_of};
-use super::{Error, Place, Settings};
+use super::{Error, Place, Settings, presets, values};
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::link::AgentProgram;
 use crate::model::limits::NODES_FILE_BYTES_MAX;
@@ -20,10 +20,11 @@ use crate::model::path::TreePath;
 use crate::model::target::{SshUser, Target};
 use crate::model::untrusted::Untrusted;
 use crate::os::operator_file;
+use crate::source::lint::Level;
 
 /// Every section with its keys.
 pub const KEYS: &[(&str, &[&str])] = &[
-    ("cluster", &["name", "source", "trees", "nodes"]),
+    ("cluster", &["name", "preset", "source", "trees", "nodes"]),
     ("node", &["target", "labels", "identity"]),
     ("ssh", &["identity", "known_hosts", "options", "reuse", "agent", "sudo_user"]),
     ("guard", &["max_delete", "allow_empty", "min_free", "marker", "protect"]),
@@ -38,6 +39,7 @@ pub const KEYS: &[(&str, &[&str])] = &[
             "owner",
             "safe_links",
             "skip_specials",
+            "lint",
         ],
     ),
     ("rollout", &["require", "parallel"]),
@@ -48,10 +50,8 @@ pub const KEYS: &[(&str, &[&str])] = &[
 
 /// What later versions take: sections whole, and keys of a section.
 const LATER_SECTIONS: &[&str] = &["gate", "hooks", "watch", "web", "store", "publish", "pull"];
-const LATER_KEYS: &[(&str, &[&str])] = &[
-    ("cluster", &["preset"]),
-    ("rollout", &["strategy", "max_parallel", "stagger", "max_failed_nodes", "auto_revert"]),
-];
+const LATER_KEYS: &[(&str, &[&str])] =
+    &[("rollout", &["strategy", "max_parallel", "stagger", "max_failed_nodes", "auto_revert"])];
 
 #[derive(Deserialize, Default)]
 #[serde(default, deny_unknown_fields)]
@@ -72,6 +72,7 @@ struct Document {
 struct Cluster {
     #[serde(deserialize_with = "value::name")]
     name: Option<String>,
+    preset: Option<Spanned<String>>,
     source: Option<PathBuf>,
     #[serde(deserialize_with = "value::trees")]
     trees: Option<Vec<TreePath>>,
@@ -131,6 +132,8 @@ struct Source {
     owner: Option<OwnerPolicy>,
     safe_links: Option<bool>,
     skip_specials: Option<bool>,
+    #[serde(deserialize_with = "value::lint")]
+    lint: Option<Level>,
 }
 
 #[derive(Deserialize, Default)]
@@ -299,6 +302,7 @@ impl Reader<'_> {
         Ok(Settings {
             config_file: Some(self.path.to_owned()),
             name: cluster.name,
+            preset: cluster.preset.map(|preset| self.preset(&preset)).transpose()?,
             source: cluster.source.map(absolute),
             trees: cluster.trees,
             nodes,
@@ -321,6 +325,7 @@ impl Reader<'_> {
             owner: source.owner,
             safe_links: source.safe_links,
             skip_specials: source.skip_specials,
+            lint: source.lint,
             require: rollout.require,
             parallel: rollout.parallel,
             keep_releases: keep.releases,
@@ -336,6 +341,16 @@ impl Reader<'_> {
             bytes_per_second_max: run.bwlimit,
             log_file: run.log_file.map(absolute),
             ..Settings::default()
+        })
+    }
+
+    fn preset(&self, name: &Spanned<String>) -> Result<String, Error> {
+        let text = name.get_ref();
+        values::preset(text).map_err(|_refused| {
+            let message = format!("unknown preset '{}'", Untrusted::new(text.as_bytes()));
+            let hint = nearest(text, &presets::NAMES).map(|near| format!("did you mean '{near}'?"));
+            let all = || format!("the presets are {}", presets::NAMES.join(", "));
+            self.error(&name.span(), message, Some(hint.unwrap_or_else(all)))
         })
     }
 

@@ -7,6 +7,7 @@
 //! [`RunOptions`]: crate::hub::options::RunOptions
 
 pub mod values;
+pub mod presets;
 mod cluster;
 mod document;
 mod nodes;

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::nodes::{ListedNode, limit};
+use super::presets::{self, Preset};
 use super::{Environment, Error, Settings, cluster, values};
 use crate::hub::options::{
     GuardOptions, Keep, MaxDelete, Mode, NodeOptions, Origin, Require, RunOptions,
@@ -13,7 +14,7 @@ use crate::model::limits::{NODES_FILE_BYTES_MAX, RULES_BYTES_MAX, TREES_MAX};
 use crate::model::manifest::Capture;
 use crate::model::path::TreePath;
 use crate::os::{host, operator_file};
-use crate::source;
+use crate::source::{self, lint};
 
 /// Runs that the history keeps: a week of one each minute.
 const HISTORY_RUNS: u32 = 10_000;
@@ -139,9 +140,12 @@ fn source_options(settings: &Settings, root: PathBuf) -> Result<source::Options,
             hint: "exclude directories instead of the files in them",
         });
     }
+    let preset = settings.preset.as_deref().and_then(presets::find);
+    let lint = preset.as_ref().map(Preset::lint).unwrap_or_default();
     Ok(source::Options {
         root,
         trees: trees(settings.trees.clone())?,
+        layout: preset.as_ref().and_then(Preset::layout),
         ignore,
         protect: settings.protect.clone(),
         capture: Capture {
@@ -155,6 +159,7 @@ fn source_options(settings: &Settings, root: PathBuf) -> Result<source::Options,
             skip_specials: settings.skip_specials.unwrap_or(false),
             allow_empty: settings.allow_empty.unwrap_or(false),
         },
+        lint: lint::Options { level: settings.lint.unwrap_or(lint.level), ..lint },
         marker: settings.marker.clone(),
         threads: 0,
     })

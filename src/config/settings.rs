@@ -8,6 +8,7 @@ use crate::link::AgentProgram;
 use crate::model::manifest::OwnerPolicy;
 use crate::model::path::TreePath;
 use crate::model::target::SshUser;
+use crate::source::lint::Level;
 
 use super::nodes::Nodes;
 
@@ -20,6 +21,7 @@ use super::nodes::Nodes;
 pub struct Settings {
     pub config_file: Option<PathBuf>,
     pub name: Option<String>,
+    pub preset: Option<String>,
     pub source: Option<PathBuf>,
     pub trees: Option<Vec<TreePath>>,
     pub nodes: Option<Nodes>,
@@ -48,6 +50,7 @@ pub struct Settings {
     pub owner: Option<OwnerPolicy>,
     pub safe_links: Option<bool>,
     pub skip_specials: Option<bool>,
+    pub lint: Option<Level>,
 
     pub require: Option<Require>,
     pub parallel: Option<usize>,
@@ -83,6 +86,7 @@ impl Settings {
         Self {
             config_file: self.config_file.or(lower.config_file),
             name: self.name.or(lower.name),
+            preset: self.preset.or(lower.preset),
             source: self.source.or(lower.source),
             trees: self.trees.or(lower.trees),
             nodes: self.nodes.or(lower.nodes),
@@ -108,6 +112,7 @@ impl Settings {
             owner: self.owner.or(lower.owner),
             safe_links: self.safe_links.or(lower.safe_links),
             skip_specials: self.skip_specials.or(lower.skip_specials),
+            lint: self.lint.or(lower.lint),
             require: self.require.or(lower.require),
             parallel: self.parallel.or(lower.parallel),
             keep_releases: self.keep_releases.or(lower.keep_releases),

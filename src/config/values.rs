@@ -9,6 +9,7 @@ use crate::model::manifest::OwnerPolicy;
 use crate::model::path::TreePath;
 use crate::model::target::SshUser;
 use crate::model::untrusted::Untrusted;
+use crate::source::lint::Level;
 
 /// Text that is not taken, and what would be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -264,6 +265,30 @@ pub fn remote_directory(text: &str) -> Result<String, Error> {
     crate::model::target::LocalPath::new(text.as_bytes())
         .map(|_checked| text.to_owned())
         .map_err(|_refused| error(text, "an absolute path without '..', such as /var/lib/depsync"))
+}
+
+/// What a finding of lint does.
+///
+/// # Errors
+/// Anything but `off`, `warn` and `deny`.
+pub fn lint(text: &str) -> Result<Level, Error> {
+    match text {
+        "off" => Ok(Level::Off),
+        "warn" => Ok(Level::Warn),
+        "deny" => Ok(Level::Deny),
+        _ => Err(error(text, "off, warn or deny")),
+    }
+}
+
+/// The name of a preset.
+///
+/// # Errors
+/// Anything else.
+pub fn preset(text: &str) -> Result<String, Error> {
+    if super::presets::NAMES.contains(&text) {
+        return Ok(text.to_owned());
+    }
+    Err(error(text, "wso2-mi, wso2-ei, wso2-apim, wso2-is, tomcat or plain"))
 }
 
 /// Nodes worked on at once.

@@ -155,12 +155,14 @@ async fn nodes(
     has_ssh: bool,
     deadline: Instant,
 ) -> Vec<Finding> {
-    let place = tokio::task::spawn_blocking({
+    let looking = tokio::task::spawn_blocking({
         let options = options.clone();
         move || own::place(&options)
     });
-    let place = tokio::time::timeout(PLACE_TIMEOUT, place).await;
-    let place = place.ok().and_then(Result::ok).unwrap_or_default();
+    let looked = tokio::time::timeout(PLACE_TIMEOUT, looking).await;
+    let (place, source) = looked.ok().and_then(Result::ok).unwrap_or_default();
+    let source = source.unwrap_or_else(|| options.source.clone());
+    let options = &RunOptions { source, ..options.clone() };
     let slots = Arc::new(Semaphore::new(options.parallel.max(1)));
     let mut asking = JoinSet::new();
     for (at, target) in options.targets.iter().enumerate() {

@@ -14,9 +14,13 @@ use crate::model::manifest::{Manifest, ReleaseId};
 use crate::os::dir::Dir;
 use crate::os::root::{self, Missing};
 use crate::os::{clock, host};
+use crate::source::lint::Level;
 use crate::source::release_file::ReleaseFile;
 use crate::source::{self, Release, Source};
 use crate::wire::message::SourcePlace;
+
+/// As many findings of lint are told one by one.
+const FINDINGS_SHOWN_MAX: usize = 20;
 
 /// What every node is to have, and where its content is.
 pub(super) struct Goal {
@@ -39,7 +43,7 @@ impl Run<'_> {
         standing: &Standing,
         outcome: &mut RunOutcome,
     ) -> Result<Goal, Failure> {
-        let read = self.read_source(state)?;
+        let (read, looked) = self.read_source(state, standing)?;
         let file_system = (read.identity.file_system_type, read.identity.file_system);
         let is_mount = is_mount_root(&read)?;
         guard_source_change(self.options, standing, file_system, is_mount)?;
@@ -52,6 +56,12 @@ impl Run<'_> {
         });
         if read.is_news {
             state.save_index(&read).map_err(|error| Failure::from(&error))?;
+        }
+        if let Some(looked) = looked {
+            if let Some(known) = &looked.known {
+                state.save_lint(known).map_err(|error| Failure::from(&error))?;
+            }
+            outcome.notes.extend(guard_lint(self.options.source.lint.level, &looked.findings)?);
         }
         let real =
             root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
@@ -182,6 +192,28 @@ impl Run<'_> {
         outcome.notes.push(message + ": a push needs --unpin");
         Ok(true)
     }
+}
+
+/// What is said of `findings`; refuses a run that must not have any.
+pub(super) fn guard_lint(level: Level, findings: &[String]) -> Result<Vec<String>, Failure> {
+    let mut shown: Vec<String> = findings.iter().take(FINDINGS_SHOWN_MAX).cloned().collect();
+    let more = findings.len().saturating_sub(FINDINGS_SHOWN_MAX);
+    if more > 0 {
+        shown.push(format!("and {more} more findings of lint"));
+    }
+    if level != Level::Deny || findings.is_empty() {
+        return Ok(shown);
+    }
+    Err(Failure {
+        verdict: Verdict::Guard,
+        kind: "lint".into(),
+        message: match findings.len() {
+            1 => "the source has a finding of lint".to_owned(),
+            count => format!("the source has {count} findings of lint"),
+        },
+        causes: shown,
+        hint: Some("mend the source; lint = \"warn\" in [source] pushes it as it is".into()),
+    })
 }
 
 fn not_stored(release: ReleaseId) -> String {

@@ -45,6 +45,7 @@ use crate::os::host;
 use crate::os::process;
 use crate::scan::index::Index;
 use crate::source::Source;
+use crate::source::lint::{self, Level, Looked};
 use crate::wire::message::Txid;
 use census::Census;
 use early::Early;
@@ -56,7 +57,7 @@ use options::{Mode, Origin, RunOptions};
 use outcome::{Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
 use reach::{Direct, Reach};
 use reading::{GLANCE, Watch};
-use state::State;
+use state::{Standing, State};
 use stop::{Stop, Urgency};
 use throttle::Throttle;
 
@@ -190,15 +191,27 @@ impl Run<'_> {
         Ok(fleet)
     }
 
-    /// Reads the source. Once it is found to be there, contact is made with the nodes meanwhile.
-    fn read_source(&self, state: &State) -> Result<Source, Failure> {
+    /// Reads the source, and looks at it as its lint is told to. Once it is found to be there, contact is made with the
+    /// nodes meanwhile.
+    fn read_source(
+        &self,
+        state: &State,
+        standing: &Standing,
+    ) -> Result<(Source, Option<Looked>), Failure> {
         let watch = Watch { monitor: self.monitor, stop: self.stop, deadline: self.deadline };
-        watch.read(&self.options.source, |root| {
+        let source = &self.options.source;
+        watch.read(source, standing.release, |root| {
             self.early.begin(&Handle::current(), self.reach, self.options);
-            if self.options.reread {
-                return Ok(Index::empty());
-            }
-            state.index(root).map_err(|error| Failure::from(&error))
+            let index = if self.options.reread {
+                Index::empty()
+            } else {
+                state.index(root).map_err(|error| Failure::from(&error))?
+            };
+            let lint = match source.lint.level {
+                Level::Off => lint::Known::default(),
+                Level::Warn | Level::Deny => state.lint(),
+            };
+            Ok((index, lint))
         })
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::goal::guard_lint;
 use super::outcome::{Event, Failure, Monitor, Verdict};
 use super::reading::Watch;
 use super::stop::Stop;
@@ -12,6 +13,7 @@ use crate::model::manifest::ReleaseId;
 use crate::os::clock::Deadline;
 use crate::os::operator_file::NewFile;
 use crate::scan::index::Index;
+use crate::source::lint::Known;
 use crate::source::release_file::{self, WriteError, Written};
 use crate::source::{self, Content};
 
@@ -45,7 +47,12 @@ pub fn package(
     stop: &Stop,
 ) -> Result<Packaged, Failure> {
     let watch = Watch { monitor, stop, deadline: Deadline::after(deadline) };
-    let read = watch.read(options, |_root| Ok(Index::empty()))?;
+    let (read, looked) =
+        watch.read(options, None, |_root| Ok((Index::empty(), Known::default())))?;
+    let mut notes: Vec<String> = read.notes.iter().map(ToString::to_string).collect();
+    if let Some(looked) = looked {
+        notes.extend(guard_lint(options.lint.level, &looked.findings)?);
+    }
     let release = read.release.id();
     monitor.event(Event::Scanned { release, entries: read.entries, bytes: read.bytes });
     monitor.event(Event::Lacks { node: 0, bytes: read.bytes });
@@ -78,6 +85,5 @@ pub fn package(
     out.flush().map_err(|error| refused(&error))?;
     let file = out.into_inner().map_err(|error| refused(error.error()))?;
     file.publish().map_err(|error| refused(&error))?;
-    let notes = read.notes.iter().map(ToString::to_string).collect();
     Ok(Packaged { release, entries: read.entries, bytes: read.bytes, written, notes })
 }

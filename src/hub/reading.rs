@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use super::outcome::{Event, Failure, Monitor, Verdict};
 use super::stop::{Stop, Urgency};
+use crate::model::manifest::ReleaseId;
 use crate::os::clock::Deadline;
 use crate::scan::Progress;
 use crate::scan::index::{Index, RootId};
+use crate::source::lint::{self, Level, Looked};
 use crate::source::{self, Source};
 
 /// How often a run looks whether it should stop while it waits.
@@ -29,18 +31,20 @@ struct Shared {
 }
 
 impl Watch<'_> {
-    /// Reads the source that `options` tell of. Once it is found to be there, and which directory it is, `index_of`
-    /// gives what is known of it.
+    /// Reads the source that `options` tell of, and looks for what a server could not deploy of it, beside what was
+    /// `deployed`, if its lint is on. Once the source is found to be there, and which directory it is, `known_of` gives
+    /// what is known of it.
     pub(super) fn read(
         &self,
         options: &source::Options,
-        index_of: impl FnOnce(RootId) -> Result<Index, Failure>,
-    ) -> Result<Source, Failure> {
+        deployed: Option<ReleaseId>,
+        known_of: impl FnOnce(RootId) -> Result<(Index, lint::Known), Failure>,
+    ) -> Result<(Source, Option<Looked>), Failure> {
         let options = options.clone();
         let shared =
             Arc::new(Shared { flag: AtomicBool::new(false), progress: Progress::default() });
         let (opened_of, opened) = mpsc::channel();
-        let (index_to, index) = mpsc::channel();
+        let (known_to, known) = mpsc::channel();
         let (read_of, read) = mpsc::channel();
         let of_thread = Arc::clone(&shared);
         let reader = thread::Builder::new().name("source".into()).spawn(move || {
@@ -48,14 +52,21 @@ impl Watch<'_> {
             if opened_of.send(identity).is_err() {
                 return;
             }
-            let Ok(index) = index.recv() else { return };
-            let source = source::read(&options, &index, &of_thread.progress, &of_thread.flag);
-            drop(read_of.send(source));
+            let Ok((index, known)) = known.recv() else { return };
+            let read = || {
+                let source = source::read(&options, &index, &of_thread.progress, &of_thread.flag)?;
+                let looked = (options.lint.level != Level::Off).then(|| {
+                    lint::look(&source, options.lint.kinds, &known, deployed, &of_thread.flag)
+                });
+                Ok((source, looked.transpose()?))
+            };
+            drop(read_of.send(read()));
         });
         reader.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
         let identity = self.receive(&shared, &opened)?.map_err(|error| Failure::from(&error))?;
-        drop(index_to.send(Arc::new(index_of(identity.root)?)));
-        self.receive(&shared, &read)?.map_err(|error| Failure::from(&error))
+        let (index, lint) = known_of(identity.root)?;
+        drop(known_to.send((Arc::new(index), lint)));
+        self.receive(&shared, &read)?.map_err(|error: source::Error| Failure::from(&error))
     }
 
     fn receive<T>(&self, shared: &Shared, from: &mpsc::Receiver<T>) -> Result<T, Failure> {

@@ -3,6 +3,7 @@
 //! ```text
 //! lock               one run at a time; a kernel lock
 //! index              what each directory of the source looked like, with its files' content
+//! lint               what was found in files of the source, by their content
 //! standing           the last release, the file system it was read from, the highest fence given out
 //! runs               the runs of late, which are over once another has the lock
 //! decision/<txid>    commits that were decided and are not yet carried out everywhere
@@ -23,6 +24,7 @@ use crate::os::lock::{self, Attempt, Lock};
 use crate::os::{durable, root};
 use crate::scan::index::{Index, RootId};
 use crate::source::Source;
+use crate::source::lint::Known;
 use crate::wire::message::Txid;
 
 /// Longest file of the state but index and manifests.
@@ -146,6 +148,22 @@ impl State {
     pub fn save_index(&self, source: &Source) -> Result<(), Error> {
         durable::replace_lazily_with(&self.dir, b"index", |out| source.write_index(out).map(drop))
             .map_err(io("write", "index"))
+    }
+
+    /// What was found in files of the source; nothing if the file is missing, damaged, or another version's.
+    pub fn lint(&self) -> Known {
+        read_lint(&self.dir)
+    }
+
+    /// Writes what was found in files of the source.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save_lint(&self, known: &Known) -> Result<(), Error> {
+        let mut writer = Writer::new();
+        known.encode(&mut writer);
+        durable::replace_lazily(&self.dir, b"lint", &seal(writer.finish()))
+            .map_err(io("write", "lint"))
     }
 
     /// What the last release rested on; nothing if there was none, or the file is damaged.
@@ -274,6 +292,17 @@ impl State {
 pub(super) fn read_standing(dir: &Dir) -> Result<Standing, Error> {
     let bytes = durable::read(dir, b"standing", STATE_BYTES_MAX).map_err(io("read", "standing"))?;
     Ok(bytes.and_then(|bytes| Standing::decode(&bytes).ok()).unwrap_or_default())
+}
+
+/// See [`State::lint`]; `dir` is the state directory.
+pub(super) fn read_lint(dir: &Dir) -> Known {
+    let bytes = durable::read(dir, b"lint", STATE_BYTES_MAX).ok().flatten().unwrap_or_default();
+    let decode = |bytes: &[u8]| {
+        let mut reader = unseal(bytes, "lint")?;
+        let known = Known::decode(&mut reader)?;
+        reader.finish().map(|()| known)
+    };
+    decode(&bytes).unwrap_or_default()
 }
 
 /// See [`State::manifest`]; `manifests` is the directory of that name.

@@ -44,6 +44,18 @@ pub enum Error {
         /// The one within it.
         inner: TreePath,
     },
+    /// It is neither the home of a server of its kind nor its deployment directory.
+    #[error("{}", told_layout(name, deployment, sign.as_ref(), directories))]
+    Layout {
+        /// The kind of server.
+        name: String,
+        /// The directory that a home has.
+        deployment: TreePath,
+        /// What a home has, and this source too.
+        sign: Option<TreePath>,
+        /// Of which a deployment directory has at least one.
+        directories: Vec<TreePath>,
+    },
     /// The operator's rules cannot be used, or all rules together are too long.
     #[error("read the ignore rules")]
     Rules {
@@ -118,6 +130,7 @@ impl Error {
             }
             | Self::TreeCount { .. }
             | Self::TreesOverlap { .. }
+            | Self::Layout { .. }
             | Self::Rules { .. }
             | Self::Scan {
                 source: S::TreeMissing { .. } | S::TreeNotDirectory { .. } | S::Rules(_),
@@ -144,6 +157,7 @@ impl Error {
             | Self::Scan { source: S::TreeMissing { .. } | S::TreeNotDirectory { .. } } => {
                 "source-trees"
             }
+            Self::Layout { .. } => "source-layout",
             Self::IndexChanged => "index-changed",
             Self::Rules { .. } | Self::Scan { source: S::Rules(_) } => "ignore-rules",
             Self::Scan { source: S::Stopped } => "stopped",
@@ -167,6 +181,9 @@ impl Error {
             Self::MarkerMissing { .. } => {
                 Some("is the source mounted? the marker is set by `guard.marker`")
             }
+            Self::Layout { .. } => Some(
+                "name the home or the deployment directory as the source; or give 'trees', or take 'preset' out",
+            ),
             Self::UnsafeLinks { .. } => {
                 Some("make the links relative and stay inside, or leave --safe-links out")
             }
@@ -212,6 +229,24 @@ fn and_more(count: usize) -> String {
         0 => String::new(),
         more => format!(", and {more} more"),
     }
+}
+
+fn told_layout(
+    name: &str,
+    deployment: &TreePath,
+    sign: Option<&TreePath>,
+    directories: &[TreePath],
+) -> String {
+    if let Some(sign) = sign {
+        return format!(
+            "the source is a home of {name}, as it has {sign}, but {deployment} is not there"
+        );
+    }
+    let names: Vec<String> = directories.iter().map(ToString::to_string).collect();
+    let names = names.join(", ");
+    format!(
+        "the source is no home of {name}, as {deployment} is not there, nor its deployment directory, as none of {names} is"
+    )
 }
 
 fn told(problems: &[Problem]) -> String {

@@ -26,12 +26,15 @@ mod chunks;
 pub mod release_file;
 mod content;
 mod error;
+mod layout;
 mod links;
 mod release;
+pub mod lint;
 
 pub use chunks::{ChunkReader, ReadChunks, ReadError};
 pub use content::Content;
 pub use error::{Class, Error};
+pub use layout::Layout;
 pub use release::Release;
 
 /// What a source is and how it is read.
@@ -39,8 +42,10 @@ pub use release::Release;
 pub struct Options {
     /// The directory; with `trees`, the home that they are below.
     pub root: PathBuf,
-    /// The trees below it; `[root]` for a plain source.
+    /// The trees below it; `[root]` for a plain source, and if the layout is to say.
     pub trees: Vec<TreePath>,
+    /// Where the kind of server that it belongs to has what is deployed.
+    pub layout: Option<Layout>,
     /// Ignore rules of the operator, in gitignore's syntax, matched against paths below the root.
     pub ignore: Vec<String>,
     /// Rules naming what nodes keep although the source has no such path.
@@ -51,6 +56,8 @@ pub struct Options {
     pub owner: OwnerPolicy,
     /// What is checked.
     pub checks: Checks,
+    /// What is looked for in its files.
+    pub lint: lint::Options,
     /// A path below the root that must exist.
     pub marker: Option<TreePath>,
     /// Threads of the walk; 0 for twice the cores, at most eight.
@@ -78,11 +85,13 @@ impl Options {
         Self {
             root: root.into(),
             trees: vec![TreePath::root()],
+            layout: None,
             ignore: Vec::new(),
             protect: Vec::new(),
             capture: Capture::default(),
             owner: OwnerPolicy::default(),
             checks: Checks::default(),
+            lint: lint::Options::default(),
             marker: None,
             threads: 0,
         }
@@ -104,7 +113,7 @@ pub struct Source {
     pub listing: Arc<Listing>,
     /// The index should be written anew.
     pub is_news: bool,
-    /// What the operator should know though it stops nothing, sorted by path.
+    /// What the operator should know though it stops nothing, sorted by path; what concerns all of it first.
     pub notes: Vec<Note>,
     /// Names, the roots of trees included.
     pub entries: u64,
@@ -146,6 +155,13 @@ pub enum Note {
         /// Where it is.
         path: TreePath,
     },
+    /// Tenants' directories under both of their names, of which a server reads one.
+    TwoTenants {
+        /// The one.
+        path: TreePath,
+        /// The other.
+        other: TreePath,
+    },
 }
 
 impl Note {
@@ -154,7 +170,8 @@ impl Note {
         match self {
             Self::AbsoluteLink { path }
             | Self::EscapingLink { path }
-            | Self::SkippedSpecial { path } => path,
+            | Self::SkippedSpecial { path }
+            | Self::TwoTenants { path, .. } => path,
         }
     }
 }
@@ -165,6 +182,9 @@ impl std::fmt::Display for Note {
             Self::AbsoluteLink { path } => write!(f, "the link {path} is absolute"),
             Self::EscapingLink { path } => write!(f, "the link {path} leads out of its tree"),
             Self::SkippedSpecial { path } => write!(f, "left out the special file {path}"),
+            Self::TwoTenants { path, other } => {
+                write!(f, "there are both {path} and {other}: a server reads one of them")
+            }
         }
     }
 }
@@ -206,9 +226,10 @@ pub fn read(
     progress: &Progress,
     stop: &AtomicBool,
 ) -> Result<Source, Error> {
-    let trees = checked_trees(&options.trees)?;
     let (root, real_path, identity) = open(&options.root)?;
     check_marker(&root, options.marker.as_ref())?;
+    let (options, layout_note) = options.placed(&root)?;
+    let trees = checked_trees(&options.trees)?;
     let mut rules = Rules {
         ignore: options.ignore.clone(),
         files: Vec::new(),
@@ -233,7 +254,8 @@ pub fn read(
     if !options.checks.allow_empty {
         check_not_empty(&scanned, &trees)?;
     }
-    let notes = notes_of(&scanned, &trees, options.checks.safe_links)?;
+    let mut notes = notes_of(&scanned, &trees, options.checks.safe_links)?;
+    notes.splice(..0, layout_note);
     rules.files = std::mem::take(&mut scanned.rule_files);
     check_rules_size(&rules)?;
     let header = Header { trees, capture: options.capture, owner: options.owner.clone(), rules };

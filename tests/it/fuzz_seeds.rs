@@ -24,6 +24,7 @@ use depsync::wire::message::{
 use depsync::wire::preamble;
 use zstd::stream::raw::{Encoder, InBuffer, Operation as _, OutBuffer};
 
+use crate::archives;
 use crate::cluster::{Cluster, Outcome};
 use crate::decoders::small_manifest;
 
@@ -46,6 +47,8 @@ fn the_seeds_of_the_corpus_are_written() -> Done {
     wants()?;
     lists()?;
     texts()?;
+    put("lint", "car", &archives::car("Shop", "1.4.0", "<api/>"))?;
+    put("lint", "xml", archives::descriptor("Shop & Co", "1").as_bytes())?;
     let cluster = Cluster::new(1);
     cluster.write("dir/one", "one");
     cluster.write("dir/two", vec![7; 30_000]);

@@ -8,6 +8,7 @@
 )]
 
 mod agent_process;
+mod archives;
 mod cluster;
 #[path = "../../fuzz/decoders.rs"]
 mod decoders;
@@ -49,6 +50,7 @@ mod link_network;
 mod link_reuse;
 mod link_start;
 mod link_trust;
+mod lint;
 mod node_access;
 mod node_commit;
 mod node_extras;
@@ -70,6 +72,8 @@ mod returning_nodes;
 mod rollback;
 mod simulation;
 mod power_loss;
+mod presets;
+mod presets_init;
 mod source_faults;
 mod source_index;
 mod source_names;

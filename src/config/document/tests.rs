@@ -17,6 +17,7 @@ fn every_key_is_taken() {
         r#"
         [cluster]
         name = "mi-prod"
+        preset = "wso2-mi"
         source = "home"
         trees = ["repository/deployment/server", "repository/tenants"]
         [[node]]
@@ -47,6 +48,7 @@ fn every_key_is_taken() {
         owner = "wso2:wso2"
         safe_links = true
         skip_specials = true
+        lint = "deny"
         [rollout]
         require = "all"
         parallel = 3
@@ -102,6 +104,16 @@ fn keys_that_are_not_taken_are_each_told_why() {
         ("name = \"x\"", "unknown section or key 'name'", "'name' is a key of [cluster]"),
         ("source = \"x\"", "'source' is a section, not a key", "write it below [cluster]"),
         ("[keep]\nzzzzz = 1", "unknown key 'zzzzz' in [keep]", "[keep] takes releases"),
+        (
+            "[cluster]\npreset = \"wso2-m\"",
+            "unknown preset 'wso2-m'\n  2 | preset = \"wso2-m\"\n    |          ^^^^^^^^",
+            "did you mean 'wso2-mi'?",
+        ),
+        (
+            "[cluster]\npreset = \"zzzzzzzzz\"",
+            "unknown preset 'zzzzzzzzz'",
+            "the presets are wso2-mi, wso2-ei, wso2-apim, wso2-is, tomcat, plain",
+        ),
         ("[zzzzz]", "unknown section or key 'zzzzz'", "the sections are"),
         (
             "[[node]]\ntarget = \"a:x\"\nlabel = []",
@@ -120,7 +132,6 @@ fn what_later_versions_take_is_refused_by_name() {
     for text in [
         "[gate]\nhttp = \"x\"",
         "[hooks]\npre_push = \"x\"",
-        "[cluster]\npreset = \"wso2-mi\"",
         "[rollout]\nstrategy = \"rolling\"",
         "[rollout]\nstagger = \"2s\"",
         "[storage]\napproach = \"shared\"",

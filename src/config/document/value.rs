@@ -12,6 +12,7 @@ use crate::link::AgentProgram;
 use crate::model::manifest::OwnerPolicy;
 use crate::model::path::TreePath;
 use crate::model::target::SshUser;
+use crate::source::lint::Level;
 
 /// A text or a whole number, as text.
 struct Scalar(String);
@@ -116,6 +117,10 @@ pub(super) fn tree_path<'de, D: Deserializer<'de>>(d: D) -> Result<Option<TreePa
 
 pub(super) fn owner<'de, D: Deserializer<'de>>(d: D) -> Result<Option<OwnerPolicy>, D::Error> {
     scalar(d, values::owner)
+}
+
+pub(super) fn lint<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Level>, D::Error> {
+    scalar(d, values::lint)
 }
 
 pub(super) fn require<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Require>, D::Error> {

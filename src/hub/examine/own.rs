@@ -8,10 +8,10 @@ use std::time::Duration;
 use tokio::io::AsyncReadExt as _;
 
 use super::add;
-use crate::hub::goal::{guard_source_change, is_mount_root};
+use crate::hub::goal::{guard_lint, guard_source_change, is_mount_root};
 use crate::hub::options::RunOptions;
 use crate::hub::outcome::Failure;
-use crate::hub::state::{Decision, STATE_BYTES_MAX, Standing};
+use crate::hub::state::{Decision, STATE_BYTES_MAX, Standing, read_lint};
 use crate::model::target::Target;
 use crate::model::untrusted::Untrusted;
 use crate::node::examine::Findings;
@@ -24,6 +24,7 @@ use crate::os::{durable, host, lock, process};
 use crate::scan::Progress;
 use crate::scan::index::Index;
 use crate::source;
+use crate::source::lint::{self, Level};
 use crate::wire::message::SourcePlace;
 
 /// What helps against too few open files.
@@ -240,14 +241,16 @@ fn tell_decision(decision: &Decision, found: &mut Findings) {
     found.warning("pending", message, "push again: what was decided is finished first");
 }
 
-/// Where the source is, as nodes are told it; nothing if it is not to be found.
-pub(super) fn place(options: &RunOptions) -> SourcePlace {
-    let opened = source::open(&options.source.root).ok();
-    let opened = opened.and_then(|(_, path, _)| root::open(&path, Missing::Refuse).ok());
-    opened.map_or_else(SourcePlace::default, |opened| SourcePlace {
+/// Where the source is, as nodes are told it, and its options by its layout; nothing if it is not to be found.
+pub(super) fn place(options: &RunOptions) -> (SourcePlace, Option<source::Options>) {
+    let Ok((root, path, _)) = source::open(&options.source.root) else { return Default::default() };
+    let placed = options.source.placed(&root).ok().map(|(placed, _note)| placed);
+    let opened = root::open(&path, Missing::Refuse).ok();
+    let place = opened.map_or_else(SourcePlace::default, |opened| SourcePlace {
         boot: host::boot_id(),
         ancestry: opened.ancestry,
-    })
+    });
+    (place, placed)
 }
 
 /// Reads the source as a plan does, behind the same guards; and looks for others that ship it.
@@ -291,6 +294,7 @@ fn check_source(
         .and_then(|path| root::open(&path, Missing::Refuse).ok()?.dir);
     let index = state.as_ref().and_then(|state| state.open_file(b"index").ok());
     let index = index.and_then(|file| Index::open(file, identity.root).ok()).unwrap_or_default();
+    let known = state.as_ref().map(read_lint).unwrap_or_default();
     let standing = state
         .and_then(|state| durable::read(&state, b"standing", STATE_BYTES_MAX).ok()?)
         .and_then(|bytes| Standing::decode(&bytes).ok())
@@ -298,7 +302,14 @@ fn check_source(
     let read = source::read(&options.source, &Arc::new(index), &Progress::default(), stop)
         .map_err(|error| Failure::from(&error))?;
     let file_system = (read.identity.file_system_type, read.identity.file_system);
-    guard_source_change(options, &standing, file_system, is_mount_root(&read)?)
+    guard_source_change(options, &standing, file_system, is_mount_root(&read)?)?;
+    let lint = options.source.lint;
+    if lint.level == Level::Deny {
+        let looked = lint::look(&read, lint.kinds, &known, standing.release, stop)
+            .map_err(|error| Failure::from(&error))?;
+        guard_lint(options.source.lint.level, &looked.findings)?;
+    }
+    Ok(())
 }
 
 #[cfg(test)]
