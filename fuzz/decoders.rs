@@ -41,6 +41,7 @@ pub(crate) const DECODERS: &[(&str, Decoder)] = &[
     ("config", config),
     ("delta", delta),
     ("frame", frame),
+    ("import", import),
     ("index", index),
     ("journal", journal),
     ("kept", kept),
@@ -396,6 +397,34 @@ pub(crate) fn config(bytes: &[u8]) {
         let shown = |character: char| character == '\n' || !character.is_control();
         assert!(failure.message.chars().all(shown), "{failure:?}");
         assert!(failure.causes.iter().flat_map(|cause| cause.chars()).all(shown), "{failure:?}");
+    }
+}
+
+/// A script, a crontab or a file of commands.
+pub(crate) fn import(bytes: &[u8]) {
+    let at = config::import::Surroundings {
+        home: Some("/home/me".into()),
+        working_directory: "/base".into(),
+        script_directory: Some("/base/bin".into()),
+    };
+    match config::import::script(bytes, &at) {
+        Ok(imported) => {
+            assert!(imported.source.as_ref().is_none_or(|source| source.starts_with('/')));
+            for finding in &imported.findings {
+                assert_shown(&finding.message);
+                assert_shown(&finding.instead);
+            }
+            if let config::import::Nodes::Listed(targets) = &imported.nodes {
+                assert!(!targets.is_empty() && targets.len() <= limits::NODES_MAX);
+                for target in targets {
+                    check_target(&Target::parse(target.as_bytes(), &base()).expect("a target"));
+                }
+            }
+        }
+        Err(error) => {
+            assert_shown(&error.to_string());
+            assert_shown(&error.hint());
+        }
     }
 }
 

@@ -8,6 +8,7 @@
     reason = "square brackets are what usage texts put around what may be left out"
 )]
 
+mod import;
 mod init;
 mod release;
 
@@ -22,6 +23,7 @@ use crate::hub::history::Revision;
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::model::manifest::OwnerPolicy;
 
+pub(super) use import::ImportArgs;
 pub(super) use init::InitArgs;
 pub(super) use release::{ApplyArgs, ReleaseArgs};
 
@@ -76,6 +78,8 @@ pub(super) enum Command {
     Apply(ApplyArgs),
     /// Write a depsync.toml with every key explained
     Init(InitArgs),
+    /// Write a depsync.toml from the rsync script, crontab or command line that is in use, and say what was wrong with it
+    Import(ImportArgs),
     /// Print the completions of a shell
     Completions {
         /// The shell

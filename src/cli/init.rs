@@ -84,14 +84,14 @@ fn write(arguments: &InitArgs) -> Result<Said, Failure> {
 
 /// What is known of the cluster already.
 #[derive(Debug, Default)]
-struct Values {
+pub(super) struct Values {
     preset: Option<Preset>,
     source: Option<PathBuf>,
     trees: Option<Vec<String>>,
     nodes: Option<PathBuf>,
 }
 
-fn filled(values: &Values) -> Result<String, Failure> {
+pub(super) fn filled(values: &Values) -> Result<String, Failure> {
     let path = |key: &str, path: &Option<PathBuf>, example: &str| match path {
         Some(path) => quoted(path).map(|path| format!("{key} = {path}")),
         None => Ok(format!("#{key} = \"{example}\"")),

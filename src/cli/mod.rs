@@ -11,6 +11,7 @@ mod environment;
 mod generate;
 mod history;
 mod init;
+mod import;
 mod push;
 mod release;
 mod settings;
@@ -80,6 +81,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Command::Release(release) => release::run(&release),
         Command::Apply(apply) => apply::run(&apply, arguments),
         Command::Init(init) => init::run(&init),
+        Command::Import(import) => import::run(&import),
         Command::Completions { shell } => generate::completions(shell),
         Command::Agent(options) => agent::serve(&options),
         Command::Generate { what } => generate::run(&what),

@@ -8,6 +8,7 @@
 
 pub mod values;
 pub mod presets;
+pub mod import;
 mod cluster;
 mod document;
 mod nodes;

@@ -22,17 +22,24 @@ pub struct Style {
     pub all_paths: bool,
 }
 
+/// What a text is shown in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Color {
+pub enum Color {
+    /// For what is wrong.
     Red,
+    /// For what is well.
     Green,
+    /// For what is to be looked at.
     Yellow,
+    /// For what matters less.
     Dim,
+    /// For heads.
     Bold,
 }
 
 impl Style {
-    pub(super) fn paint(self, color: Color, text: &str) -> String {
+    /// `text` in the colour, if there are colours.
+    pub fn paint(self, color: Color, text: &str) -> String {
         let code = match color {
             Color::Red => "31",
             Color::Green => "32",
@@ -307,7 +314,8 @@ pub fn failure(place: &str, failure: &Failure, style: Style) -> String {
     text
 }
 
-pub(super) fn push_line(text: &mut String, line: &str) {
+/// Adds a line.
+pub fn push_line(text: &mut String, line: &str) {
     text.push_str(line);
     text.push('\n');
 }

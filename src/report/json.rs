@@ -182,7 +182,9 @@ pub(super) fn push_summary(text: &mut String, outcome: &RunOutcome, exit: u8) {
     push(text, &summary_line(outcome, exit));
 }
 
-pub(super) fn push(text: &mut String, line: &impl Serialize) {
+/// Adds `line`, which has text keys, as one line of ASCII.
+#[expect(clippy::missing_panics_doc, reason = "an invariant, not a case")]
+pub fn push(text: &mut String, line: &impl Serialize) {
     let mut bytes = Vec::new();
     let mut serializer = serde_json::Serializer::with_formatter(&mut bytes, Ascii);
     line.serialize(&mut serializer)

@@ -38,6 +38,7 @@ fn manual_pages_are_made_of_every_command() {
         "depsync-release",
         "depsync-apply",
         "depsync-init",
+        "depsync-import",
         "depsync-completions",
     ];
     for name in names {

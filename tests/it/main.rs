@@ -44,6 +44,7 @@ mod hub_ssh;
 mod hub_history;
 mod history;
 mod hub_state;
+mod import;
 mod lab_cluster;
 mod lab_push;
 mod link_network;
