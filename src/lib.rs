@@ -13,4 +13,5 @@ pub mod link;
 pub mod hub;
 pub mod report;
 pub mod config;
+pub mod recipe;
 pub mod cli;

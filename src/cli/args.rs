@@ -10,6 +10,7 @@
 
 mod import;
 mod init;
+mod recipe;
 mod release;
 
 use std::path::PathBuf;
@@ -25,6 +26,7 @@ use crate::model::manifest::OwnerPolicy;
 
 pub(super) use import::ImportArgs;
 pub(super) use init::InitArgs;
+pub(super) use recipe::{RecipeArgs, RecipeKind, SharedArgs};
 pub(super) use release::{ApplyArgs, ReleaseArgs};
 
 const EXIT_CODES: &str = "\
@@ -80,6 +82,8 @@ pub(super) enum Command {
     Init(InitArgs),
     /// Write a depsync.toml from the rsync script, crontab or command line that is in use, and say what was wrong with it
     Import(ImportArgs),
+    /// Print ready files for this cluster: crontabs, systemd units, NFS exports and mounts
+    Recipe(RecipeArgs),
     /// Print the completions of a shell
     Completions {
         /// The shell

@@ -13,6 +13,7 @@ mod history;
 mod init;
 mod import;
 mod push;
+mod recipe;
 mod release;
 mod settings;
 mod signals;
@@ -81,6 +82,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Command::Release(release) => release::run(&release),
         Command::Apply(apply) => apply::run(&apply, arguments),
         Command::Init(init) => init::run(&init),
+        Command::Recipe(recipe) => recipe::run(&recipe),
         Command::Import(import) => import::run(&import),
         Command::Completions { shell } => generate::completions(shell),
         Command::Agent(options) => agent::serve(&options),

@@ -21,7 +21,7 @@ use crate::os::operator_file;
 use crate::report::{human, json, log};
 
 /// The configuration that is read without being named.
-const CONFIG_FILE: &str = "depsync.toml";
+pub(super) const CONFIG_FILE: &str = "depsync.toml";
 
 /// What a command does with the nodes.
 #[derive(Debug, Clone)]

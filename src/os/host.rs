@@ -25,12 +25,22 @@ pub fn user_name() -> String {
     field_of_user(0).unwrap_or_else(|| rustix::process::getuid().as_raw().to_string())
 }
 
+/// The home of the user `name`, as `/etc/passwd` has it; `None` for a user that is kept elsewhere.
+pub fn home_of(name: &str) -> Option<PathBuf> {
+    let home = field(0, name, 5)?;
+    home.starts_with('/').then(|| PathBuf::from(home))
+}
+
 /// A field of the line that `/etc/passwd` has for the user who started this process, counted from 0.
 fn field_of_user(number: usize) -> Option<String> {
-    let uid = rustix::process::getuid().as_raw().to_string();
+    field(2, &rustix::process::getuid().as_raw().to_string(), number)
+}
+
+/// A field of the first line of `/etc/passwd` in which the field `known` is `value`, counted from 0.
+fn field(known: usize, value: &str, wanted: usize) -> Option<String> {
     let users = std::fs::read_to_string("/etc/passwd").ok()?;
-    let line = users.lines().find(|line| line.split(':').nth(2) == Some(&uid))?;
-    line.split(':').nth(number).map(str::to_owned)
+    let line = users.lines().find(|line| line.split(':').nth(known) == Some(value))?;
+    line.split(':').nth(wanted).map(str::to_owned)
 }
 
 /// The group this process acts as.

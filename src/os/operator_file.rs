@@ -10,7 +10,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{FileType, Mode, OFlags, Stat};
@@ -106,6 +106,21 @@ pub fn exists(path: &Path) -> bool {
 pub fn write_operator_file(path: &Path, bytes: &[u8], replace: bool) -> io::Result<()> {
     let mut file = NewFile::create(path, replace)?;
     file.write_all(bytes)?;
+    file.publish()
+}
+
+/// As [`write_operator_file`], with this very `mode`, and with the missing directories above it.
+///
+/// # Errors
+/// As there.
+pub fn place_operator_file(path: &Path, bytes: &[u8], mode: u32, replace: bool) -> io::Result<()> {
+    if let Some(parent) = path.parent() {
+        std::fs::create_dir_all(parent)?;
+    }
+    let mut file = NewFile::create(path, replace)?;
+    file.write_all(bytes)?;
+    // The mask of new files has no say in a mode that was asked for.
+    file.file.set_permissions(std::fs::Permissions::from_mode(mode))?;
     file.publish()
 }
 
@@ -264,7 +279,7 @@ fn components(path: &Path) -> VecDeque<OsString> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::{PermissionsExt as _, symlink};
+    use std::os::unix::fs::symlink;
 
     use super::*;
 

@@ -3,10 +3,19 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::AsRawFd as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::meta;
 use super::stat::StatId;
+
+/// Where this process's own program is.
+///
+/// # Errors
+/// The system does not say, or the file was removed or replaced since.
+pub fn own_path() -> io::Result<PathBuf> {
+    let path = std::fs::read_link("/proc/self/exe")?;
+    std::fs::metadata(&path).map(|_there| path)
+}
 
 /// An open program. Its bytes stay those of this very file, whatever its name stands for later.
 #[derive(Debug)]

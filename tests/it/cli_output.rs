@@ -39,6 +39,10 @@ fn manual_pages_are_made_of_every_command() {
         "depsync-apply",
         "depsync-init",
         "depsync-import",
+        "depsync-recipe",
+        "depsync-recipe-cron",
+        "depsync-recipe-systemd",
+        "depsync-recipe-nfs",
         "depsync-completions",
     ];
     for name in names {

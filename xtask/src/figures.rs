@@ -1,4 +1,4 @@
-//! The table of figures in `docs/safety.md`: what the long forms of the safety tests came to, and when.
+//! The tables of figures in `docs/safety.md` and `docs/approaches.md`: what the long tests came to, and when.
 //!
 //! ```text
 //! | kill | `cargo xtask crash kill --full` | 2026-11-28 | 412 points, 0 losses |
@@ -15,13 +15,21 @@ const DOCUMENT: &str = "docs/safety.md";
 /// # Errors
 /// There is no such row, or the document cannot be read or written.
 pub(crate) fn record(part: &str, figures: &str) -> Result {
-    let path = workspace::root().join(DOCUMENT);
+    record_in(DOCUMENT, part, figures)
+}
+
+/// Writes them into such a table of another document.
+///
+/// # Errors
+/// As [`record`].
+pub(crate) fn record_in(document: &str, part: &str, figures: &str) -> Result {
+    let path = workspace::root().join(document);
     let text = std::fs::read_to_string(&path).map_err(at("read", &path))?;
     let today = program::output(&["date", "-u", "+%Y-%m-%d"])?;
     let text = replaced(&text, part, today.trim(), figures)
-        .ok_or_else(|| Failure::new(format!("{DOCUMENT}: its figures have no row {part}")))?;
+        .ok_or_else(|| Failure::new(format!("{document}: its figures have no row {part}")))?;
     std::fs::write(&path, text).map_err(at("write", &path))?;
-    println!("{DOCUMENT}: {part}: {figures}");
+    println!("{document}: {part}: {figures}");
     Ok(())
 }
 

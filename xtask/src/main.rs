@@ -10,6 +10,7 @@
     reason = "tasks for developers talk to the system and the screen directly"
 )]
 
+mod approaches;
 mod bench;
 mod ci;
 mod crash;
@@ -85,6 +86,8 @@ enum Task {
     Sabotage(sabotage::Arguments),
     /// Swap directories, links and files under running pushes
     Races(races::Arguments),
+    /// Put the files of depsync recipe to work, in a real cron and under a real systemd
+    Approaches(approaches::Arguments),
     /// Stop a push at every point, in every way
     #[command(subcommand)]
     Crash(crash::Act),
@@ -125,6 +128,7 @@ fn run(task: Task) -> Result {
         Task::Bench(arguments) => bench::run(&arguments),
         Task::Sabotage(arguments) => sabotage::run(&arguments),
         Task::Races(arguments) => races::run(&arguments),
+        Task::Approaches(arguments) => approaches::run(&arguments),
         Task::Crash(act) => crash::run(act),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::CliReference => man::write_reference(),
