@@ -11,7 +11,9 @@ use crate::hub::outcome::Failure;
 use crate::model::limits::NODES_FILE_BYTES_MAX;
 use crate::model::untrusted::Untrusted;
 use crate::os::{host, operator_file, program};
-use crate::recipe::{self, File, Recipe, Templates, Values, Variables, cron, nfs, systemd};
+use crate::recipe::{
+    self, File, Recipe, Templates, Values, Variables, cron, managed, nfs, systemd,
+};
 
 /// Where systemd has the units of the host itself.
 const UNITS: &str = "/etc/systemd/system";
@@ -33,6 +35,10 @@ fn make(kind: &RecipeKind) -> Result<String, Failure> {
         RecipeKind::Cron(_) => "cron",
         RecipeKind::Systemd(_) => "systemd",
         RecipeKind::Nfs(_) => "nfs",
+        RecipeKind::Ansible(_) => "ansible",
+        RecipeKind::Puppet(_) => "puppet",
+        RecipeKind::Chef(_) => "chef",
+        RecipeKind::Kubernetes(_) => "kubernetes",
     };
     let templates = templates(name, shared.templates.as_ref().map(|path| here.join(path)))?;
     if shared.show_templates {
@@ -72,6 +78,17 @@ fn filled(kind: &RecipeKind, templates: &Templates) -> Result<Recipe, Failure> {
                 is_writable: arguments.writable,
             };
             nfs::recipe(&values, &options, templates)
+        }
+        RecipeKind::Ansible(shared) => managed::ansible(&values(shared, None)?, templates),
+        RecipeKind::Puppet(shared) => managed::puppet(&values(shared, None)?, templates),
+        RecipeKind::Chef(shared) => managed::chef(&values(shared, None)?, templates),
+        RecipeKind::Kubernetes(arguments) => {
+            let pod = managed::Pod {
+                image: arguments.image.clone(),
+                server_image: arguments.server_image.clone(),
+                user_id: arguments.user_id,
+            };
+            managed::kubernetes(&values(&arguments.shared, None)?, &pod, templates)
         }
     };
     recipe.map_err(|error: recipe::Error| error.failure())

@@ -1,7 +1,7 @@
-//! Ready files for this configuration: crontabs, units, exports.
+//! Ready files for this configuration: crontabs, units, exports, and what configuration management takes.
 //!
 //! ```text
-//! Resolved + program, user, … ─▶ Values ─▶ cron | systemd | nfs ─▶ Templates::fill ─▶ Recipe { files, next }
+//! Resolved + program, user, … ─▶ Values ─▶ cron | systemd | nfs | managed ─▶ Templates::fill ─▶ Recipe { files, next }
 //! ```
 //! Owns: the templates (`templates/<kind>/<file>`), what they are filled with, and how each format quotes ([`quote`]).
 //! Never: prints, writes, or looks at the system; `cli` reads an operator's own templates and puts the files somewhere.
@@ -14,6 +14,7 @@ mod values;
 pub mod cron;
 pub mod systemd;
 pub mod nfs;
+pub mod managed;
 
 use crate::hub::outcome::{Failure, Verdict};
 

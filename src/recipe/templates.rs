@@ -18,6 +18,22 @@ const BUILT_IN: &[(&str, &str)] = &[
     ("nfs/ganesha.conf", include_str!("templates/nfs/ganesha.conf")),
     ("nfs/fstab", include_str!("templates/nfs/fstab")),
     ("nfs/directory.mount", include_str!("templates/nfs/directory.mount")),
+    ("ansible/defaults.yml", include_str!("templates/ansible/defaults.yml")),
+    ("ansible/deploy.yml", include_str!("templates/ansible/deploy.yml")),
+    ("ansible/depsync_apply.py", include_str!("templates/ansible/depsync_apply.py")),
+    ("ansible/handlers.yml", include_str!("templates/ansible/handlers.yml")),
+    ("ansible/inventory.yml", include_str!("templates/ansible/inventory.yml")),
+    ("ansible/meta.yml", include_str!("templates/ansible/meta.yml")),
+    ("ansible/tasks.yml", include_str!("templates/ansible/tasks.yml")),
+    ("puppet/init.pp", include_str!("templates/puppet/init.pp")),
+    ("puppet/metadata.json", include_str!("templates/puppet/metadata.json")),
+    ("puppet/release.pp", include_str!("templates/puppet/release.pp")),
+    ("puppet/site.pp", include_str!("templates/puppet/site.pp")),
+    ("chef/default.rb", include_str!("templates/chef/default.rb")),
+    ("chef/metadata.rb", include_str!("templates/chef/metadata.rb")),
+    ("chef/release.rb", include_str!("templates/chef/release.rb")),
+    ("kubernetes/Dockerfile", include_str!("templates/kubernetes/Dockerfile")),
+    ("kubernetes/deployment.yaml", include_str!("templates/kubernetes/deployment.yaml")),
 ];
 
 /// How a format takes a text.
@@ -160,7 +176,7 @@ mod tests {
 
     #[test]
     fn every_kind_has_its_templates() {
-        for kind in ["cron", "systemd", "nfs"] {
+        for kind in ["cron", "systemd", "nfs", "ansible", "puppet", "chef", "kubernetes"] {
             let recipe = Templates::built_in(kind).as_recipe();
             assert!(recipe.files.len() > 1 && recipe.text().starts_with("# --- "), "{kind}");
             assert!(recipe.files.iter().all(|file| file.text.ends_with('\n')), "{kind}");

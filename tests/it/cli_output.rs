@@ -43,6 +43,10 @@ fn manual_pages_are_made_of_every_command() {
         "depsync-recipe-cron",
         "depsync-recipe-systemd",
         "depsync-recipe-nfs",
+        "depsync-recipe-ansible",
+        "depsync-recipe-puppet",
+        "depsync-recipe-chef",
+        "depsync-recipe-kubernetes",
         "depsync-completions",
     ];
     for name in names {

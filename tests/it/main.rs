@@ -70,6 +70,7 @@ mod os_confine;
 mod os_dir;
 mod recipe_cron;
 mod recipe_files;
+mod recipe_managed;
 mod recipe_nfs;
 mod recipe_systemd;
 mod release_file;

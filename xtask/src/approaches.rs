@@ -3,11 +3,16 @@
 //! ```text
 //! cron     a cron of its own, in namespaces of its own (cron.sh), each minute for some minutes
 //! machine  a Debian with systemd as process 1 (machine.sh, prepare.sh), in which timers push (watch.sh)
+//! ansible  a role on four hosts of the lab          puppet  a module on this machine
+//! validate what cannot run here, by its own checkers
 //! ```
 //! A task drives the built program, never the library, and prints one line of figures in the end.
 
+mod ansible;
 mod cron;
 mod machine;
+mod puppet;
+mod validate;
 
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -33,6 +38,14 @@ enum Approach {
     Cron,
     /// Pushes by a timer of systemd, under the unit's hardening
     Systemd,
+    /// A release file by Ansible, on four hosts of the lab
+    Ansible,
+    /// A release file by Puppet, in a directory of this machine
+    Puppet,
+    /// The manifests for Kubernetes, by its schemas
+    Kubernetes,
+    /// The cookbook for Chef, by Ruby's syntax alone
+    Chef,
 }
 
 /// Puts the recipes to work.
@@ -45,6 +58,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     for (approach, name, run) in [
         (Approach::Cron, "cron", cron::run as fn() -> Result<String>),
         (Approach::Systemd, "systemd", machine::run),
+        (Approach::Ansible, "ansible", ansible::run),
+        (Approach::Puppet, "puppet", puppet::run),
+        (Approach::Kubernetes, "kubernetes", validate::kubernetes),
+        (Approach::Chef, "chef", validate::chef),
     ] {
         if arguments.approach.is_some_and(|wanted| wanted != approach) {
             continue;

@@ -21,6 +21,14 @@ pub(in crate::cli) enum RecipeKind {
     Systemd(SystemdArgs),
     /// One tree for all nodes by NFS: the server's exports, the nodes' mounts
     Nfs(NfsArgs),
+    /// A role that applies a release file, with inventory and playbook of this cluster
+    Ansible(SharedArgs),
+    /// A module with the defined type depsync::release
+    Puppet(SharedArgs),
+    /// A cookbook with the resource depsync_release
+    Chef(SharedArgs),
+    /// An image with the release, and a deployment with init container and sidecar
+    Kubernetes(KubernetesArgs),
 }
 
 impl RecipeKind {
@@ -30,6 +38,8 @@ impl RecipeKind {
             Self::Cron(cron) => &cron.shared,
             Self::Systemd(systemd) => &systemd.shared,
             Self::Nfs(nfs) => &nfs.shared,
+            Self::Ansible(shared) | Self::Puppet(shared) | Self::Chef(shared) => shared,
+            Self::Kubernetes(kubernetes) => &kubernetes.shared,
         }
     }
 }
@@ -112,4 +122,19 @@ pub(in crate::cli) struct NfsArgs {
     /// Nodes may write
     #[arg(long)]
     pub(in crate::cli) writable: bool,
+}
+
+#[derive(Args, Debug)]
+pub(in crate::cli) struct KubernetesArgs {
+    #[command(flatten)]
+    pub(in crate::cli) shared: SharedArgs,
+    /// The image that brings the release [default: registry.example.org/CLUSTER-release:1]
+    #[arg(long, value_name = "IMAGE")]
+    pub(in crate::cli) image: Option<String>,
+    /// The image of the server [default: registry.example.org/CLUSTER-server:1]
+    #[arg(long, value_name = "IMAGE")]
+    pub(in crate::cli) server_image: Option<String>,
+    /// The number of the user that all containers run as
+    #[arg(long, value_name = "UID", default_value_t = 10_001, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(in crate::cli) user_id: u32,
 }

@@ -1,4 +1,4 @@
-//! [`write`]: a release file, in one pass over the release's content.
+//! [`write()`]: a release file, in one pass over the release's content.
 
 use std::collections::HashSet;
 use std::io::{self, Write};

@@ -117,6 +117,14 @@ impl Lab {
         Ok(Self { settings: Settings::for_bench()? })
     }
 
+    /// A lab for the approaches that are put to work, likewise.
+    ///
+    /// # Errors
+    /// As [`Self::from_environment`].
+    pub(crate) fn for_approaches() -> Result<Self> {
+        Ok(Self { settings: Settings::for_approaches()? })
+    }
+
     /// Does one act of the command line and prints its result.
     ///
     /// # Errors

@@ -33,6 +33,14 @@ impl Settings {
         Self::with_defaults("bench-lab", "10.78.1", "bench")
     }
 
+    /// As [`Self::for_bench`], with other values again.
+    ///
+    /// # Errors
+    /// As there.
+    pub(super) fn for_approaches() -> Result<Self> {
+        Self::with_defaults("approaches-lab", "10.78.2", "appr")
+    }
+
     fn with_defaults(folder: &str, net: &str, tag: &str) -> Result<Self> {
         let variable = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
         let folder =
