@@ -8,6 +8,7 @@
     reason = "square brackets are what usage texts put around what may be left out"
 )]
 
+mod advise;
 mod import;
 mod init;
 mod recipe;
@@ -24,6 +25,7 @@ use crate::hub::history::Revision;
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::model::manifest::OwnerPolicy;
 
+pub(super) use advise::AdviseArgs;
 pub(super) use import::ImportArgs;
 pub(super) use init::InitArgs;
 pub(super) use recipe::{RecipeArgs, RecipeKind, SharedArgs};
@@ -84,6 +86,8 @@ pub(super) enum Command {
     Import(ImportArgs),
     /// Print ready files for this cluster: crontabs, systemd units, NFS exports and mounts
     Recipe(RecipeArgs),
+    /// Say which approach fits this cluster, by how often its source changes, and how to set it up
+    Advise(AdviseArgs),
     /// Print the completions of a shell
     Completions {
         /// The shell
@@ -422,7 +426,8 @@ mod tests {
     fn every_option_of_a_run_has_its_variable() {
         let command = super::command();
         for name in [
-            "push", "plan", "verify", "rollback", "doctor", "status", "history", "release", "apply",
+            "push", "plan", "verify", "rollback", "doctor", "status", "history", "release",
+            "apply", "advise",
         ] {
             let subcommand = command.find_subcommand(name).expect(name);
             for argument in

@@ -2,6 +2,7 @@
 //!
 //! Start at [`main`]; one file for each command.
 
+mod advise;
 mod agent;
 mod apply;
 mod args;
@@ -84,6 +85,7 @@ pub fn main(arguments: &[OsString]) -> ExitCode {
         Command::Init(init) => init::run(&init),
         Command::Recipe(recipe) => recipe::run(&recipe),
         Command::Import(import) => import::run(&import),
+        Command::Advise(advise) => advise::run(&advise, details),
         Command::Completions { shell } => generate::completions(shell),
         Command::Agent(options) => agent::serve(&options),
         Command::Generate { what } => generate::run(&what),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::hub::advise::Since;
 use crate::hub::history::Revision;
 use crate::hub::options::{CommitStyle, MaxDelete, Require};
 use crate::link::AgentProgram;
@@ -82,6 +83,24 @@ pub fn time_limit(text: &str) -> Result<Duration, Error> {
 pub fn revision(text: &str) -> Result<Revision, Error> {
     let expected = "a release: at least 4 digits of its id, @{1}, or '@{2 days ago}'";
     Revision::parse(text).ok_or_else(|| error(text, expected))
+}
+
+/// `2026-11-01`, which begins in UTC, `2026-11-01T08:00Z`, or how long ago: `7d`.
+///
+/// # Errors
+/// Anything else; a bare number, which could be either.
+pub fn since(text: &str) -> Result<Since, Error> {
+    let expected = "a date such as 2026-11-01, or a time ago such as 7d or 36h";
+    let date = || {
+        let date: jiff::civil::Date = text.parse().ok().filter(|_| text.len() == 10)?;
+        Some(date.to_zoned(jiff::tz::TimeZone::UTC).ok()?.timestamp())
+    };
+    if text.contains('-') {
+        let at = date().or_else(|| text.parse().ok()).map(|at: jiff::Timestamp| at.as_second());
+        return at.map(Since::At).ok_or_else(|| error(text, expected));
+    }
+    let ago = duration(text).ok().filter(|_| text.bytes().any(|byte| byte.is_ascii_alphabetic()));
+    ago.map(Since::Ago).ok_or_else(|| error(text, expected))
 }
 
 fn split_while(text: &str, taken: impl Fn(u8) -> bool) -> (&str, &str) {
@@ -318,6 +337,25 @@ pub fn pattern(text: &str) -> Result<String, Error> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn since_is_a_date_or_a_time_ago() {
+        for (text, expected) in [
+            ("2026-11-01", Since::At(1_793_491_200)),
+            ("2026-11-01T08:00:01Z", Since::At(1_793_520_001)),
+            ("1970-01-01", Since::At(0)),
+            ("7d", Since::Ago(Duration::from_hours(7 * 24))),
+            ("1d12h", Since::Ago(Duration::from_hours(36))),
+        ] {
+            assert_eq!(since(text), Ok(expected), "{text}");
+        }
+        for text in
+            ["", "7", "20261101", "2026-13-01", "2026-11", "yesterday", "-7d", "11d-", "99999d"]
+        {
+            let message = since(text).expect_err(text).to_string();
+            assert!(message.contains("2026-11-01"), "{message}");
+        }
+    }
 
     #[test]
     fn durations() {

@@ -5,6 +5,7 @@
 //! FORMAT: the tables of `SCHEMA`; a change is a further entry of `MIGRATIONS`.
 
 mod known;
+mod pushes;
 mod revision;
 mod rows;
 
@@ -21,6 +22,7 @@ use crate::model::manifest::ReleaseId;
 use crate::os::operator_file;
 
 pub use known::{Known, Look};
+pub use pushes::Push;
 pub use revision::{Revision, Unresolved};
 pub use rows::{Node, Run};
 

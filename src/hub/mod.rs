@@ -30,6 +30,7 @@ pub mod verdict;
 pub mod package;
 pub mod examine;
 pub mod status;
+pub mod advise;
 
 use std::sync::Arc;
 use std::thread;

@@ -10,6 +10,7 @@ use super::stop::{Stop, Urgency};
 use crate::model::manifest::ReleaseId;
 use crate::os::clock::Deadline;
 use crate::scan::Progress;
+use crate::scan::dates::Dates;
 use crate::scan::index::{Index, RootId};
 use crate::source::lint::{self, Level, Looked};
 use crate::source::{self, Source};
@@ -67,6 +68,20 @@ impl Watch<'_> {
         let (index, lint) = known_of(identity.root)?;
         drop(known_to.send((Arc::new(index), lint)));
         self.receive(&shared, &read)?.map_err(|error: source::Error| Failure::from(&error))
+    }
+
+    /// Looks at the dates of the source that `options` tell of; no file of it is read.
+    pub(super) fn dates(&self, options: &source::Options) -> Result<Dates, Failure> {
+        let options = options.clone();
+        let shared =
+            Arc::new(Shared { flag: AtomicBool::new(false), progress: Progress::default() });
+        let (found_of, found) = mpsc::channel();
+        let of_thread = Arc::clone(&shared);
+        let looker = thread::Builder::new().name("dates".into()).spawn(move || {
+            drop(found_of.send(source::dates(&options, &of_thread.progress, &of_thread.flag)));
+        });
+        looker.map_err(|error| Failure::of(Verdict::Fail, "threads", &error, None))?;
+        self.receive(&shared, &found)?.map_err(|error| Failure::from(&error))
     }
 
     fn receive<T>(&self, shared: &Shared, from: &mpsc::Receiver<T>) -> Result<T, Failure> {

@@ -13,6 +13,7 @@ pub mod json;
 pub mod history;
 pub mod package;
 pub mod status;
+pub mod advise;
 pub mod log;
 pub mod progress;
 

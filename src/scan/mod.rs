@@ -31,6 +31,7 @@ mod visit;
 mod look;
 mod close;
 mod walk;
+pub mod dates;
 
 pub use record::Sums;
 

@@ -370,7 +370,7 @@ pub(super) fn is_gone(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::InvalidInput)
 }
 
-fn directory_refused(source: io::Error) -> What {
+pub(super) fn directory_refused(source: io::Error) -> What {
     match source.kind() {
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory => What::DirectoryChanged,
         io::ErrorKind::CrossesDevices => What::MountPoint,

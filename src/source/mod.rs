@@ -25,6 +25,7 @@ use crate::scan::{self, Progress, Scan, ScanOptions, Side, Sums};
 mod chunks;
 pub mod release_file;
 mod content;
+mod dates;
 mod error;
 mod layout;
 mod links;
@@ -33,6 +34,7 @@ pub mod lint;
 
 pub use chunks::{ChunkReader, ReadChunks, ReadError};
 pub use content::Content;
+pub use dates::dates;
 pub use error::{Class, Error};
 pub use layout::Layout;
 pub use release::Release;

@@ -47,6 +47,7 @@ fn manual_pages_are_made_of_every_command() {
         "depsync-recipe-puppet",
         "depsync-recipe-chef",
         "depsync-recipe-kubernetes",
+        "depsync-advise",
         "depsync-completions",
     ];
     for name in names {

@@ -17,6 +17,7 @@ mod spoken;
 mod ssh_server;
 mod traced;
 
+mod advise;
 mod cli_bench;
 mod cli_config;
 mod cli_output;
