@@ -1,4 +1,4 @@
-//! [`dates`]: when each name of a source was changed last, by its stat alone.
+//! [`dates()`]: when each name of a source was changed last, by its stat alone.
 
 use std::io;
 use std::sync::Arc;

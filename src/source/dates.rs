@@ -1,4 +1,4 @@
-//! [`dates`]: when the names of a source were changed last.
+//! [`dates()`]: when the names of a source were changed last.
 
 use std::sync::atomic::AtomicBool;
 
