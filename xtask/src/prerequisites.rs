@@ -4,7 +4,7 @@ use crate::failure::{Failure, Result};
 use crate::program;
 
 /// A command, the Debian package that has it, and what it is needed for.
-const NEEDED: [(&str, &str, &str); 24] = [
+const NEEDED: [(&str, &str, &str); 26] = [
     ("sshd", "openssh-server", "the nodes of the lab"),
     ("ssh", "openssh-client", "the hub's way to its nodes"),
     ("ssh-keygen", "openssh-client", "keys of the lab"),
@@ -29,6 +29,8 @@ const NEEDED: [(&str, &str, &str); 24] = [
     ("sudo", "sudo", "nodes that need it"),
     ("ps", "procps", "processes left behind"),
     ("systemd-analyze", "systemd", "units that recipes make"),
+    ("ruby", "ruby", "cookbooks and YAML that recipes make"),
+    ("python3", "python3-minimal", "modules that recipes make"),
 ];
 
 /// What only the benchmark needs.
