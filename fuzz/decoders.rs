@@ -271,7 +271,7 @@ pub(crate) fn wanted(bytes: &[u8]) {
 
 /// An index as it is; and records and a foot, whose length comes first, with the trailer that belongs to them.
 pub(crate) fn index(bytes: &[u8]) {
-    let root = RootId { device: 1, inode: 2 };
+    let root = RootId { device: 1, inode: 2, roams: false };
     let walk = |bytes: Vec<u8>| {
         let length = bytes.len();
         let Ok(index) = Index::from_bytes(bytes, root) else { return };

@@ -12,7 +12,7 @@ use toml::de::{DeTable, DeValue};
 
 use super::nodes::{ListedNode, Nodes, base_of};
 use super::{Error, Place, Settings, presets, values};
-use crate::hub::options::{CommitStyle, MaxDelete, Require};
+use crate::hub::options::{CommitStyle, MaxDelete, Require, ShareOptions};
 use crate::link::AgentProgram;
 use crate::model::limits::NODES_FILE_BYTES_MAX;
 use crate::model::manifest::OwnerPolicy;
@@ -44,9 +44,12 @@ pub const KEYS: &[(&str, &[&str])] = &[
     ),
     ("rollout", &["require", "parallel"]),
     ("keep", &["releases", "age", "bytes", "runs"]),
-    ("storage", &["approach", "state_dir", "commit"]),
+    ("storage", &["approach", "share_wait", "allow_local", "state_dir", "commit"]),
     ("run", &["timeout", "connect_timeout", "deadline", "lock_timeout", "bwlimit", "log_file"]),
 ];
+
+/// How long nodes with a share may take to see what one of them wrote: Linux forgets what it knows of a file on NFS after a minute.
+const SHARE_WAIT: Duration = Duration::from_secs(90);
 
 /// What later versions take: sections whole, and keys of a section.
 const LATER_SECTIONS: &[&str] = &["gate", "hooks", "watch", "web", "store", "publish", "pull"];
@@ -161,6 +164,9 @@ struct Keep {
 #[serde(default, deny_unknown_fields)]
 struct Storage {
     approach: Option<Spanned<String>>,
+    #[serde(deserialize_with = "value::time_limit")]
+    share_wait: Option<Duration>,
+    allow_local: Option<bool>,
     #[serde(deserialize_with = "value::remote_directory")]
     state_dir: Option<String>,
     #[serde(deserialize_with = "value::commit_style")]
@@ -291,10 +297,7 @@ impl Reader<'_> {
 
     fn settings(&self, document: Document) -> Result<Settings, Error> {
         let Document { cluster, node, ssh, guard, source, rollout, keep, storage, run } = document;
-        if let Some(approach) = storage.approach.filter(|approach| approach.get_ref() != "copy") {
-            let message = "only the approach \"copy\" is supported by this version".to_owned();
-            return Err(self.error(&approach.span(), message, None));
-        }
+        let share = self.share(&storage)?;
         let directory = self.path.parent().unwrap_or(Path::new(""));
         let nodes = self.nodes(cluster.nodes, node)?;
         let absolute = |path: PathBuf| directory.join(path);
@@ -333,6 +336,7 @@ impl Reader<'_> {
             keep_bytes: keep.bytes,
             keep_runs: keep.runs.map(|runs| u32::try_from(runs).unwrap_or(u32::MAX)),
             node_state_dir: storage.state_dir,
+            share,
             commit: storage.commit,
             timeout: run.timeout,
             connect_timeout: run.connect_timeout,
@@ -342,6 +346,23 @@ impl Reader<'_> {
             log_file: run.log_file.map(absolute),
             ..Settings::default()
         })
+    }
+
+    fn share(&self, storage: &Storage) -> Result<Option<ShareOptions>, Error> {
+        let approach = storage.approach.as_ref();
+        match approach.map_or("copy", |approach| approach.get_ref().as_str()) {
+            "shared" => Ok(Some(ShareOptions {
+                wait: storage.share_wait.unwrap_or(SHARE_WAIT),
+                allow_local: storage.allow_local.unwrap_or(false),
+            })),
+            "copy" => Ok(None),
+            other => {
+                let message = format!("unknown approach '{}'", Untrusted::new(other.as_bytes()));
+                let hint = "it is \"copy\" or \"shared\"".to_owned();
+                let span = approach.map_or(0..0, Spanned::span);
+                Err(self.error(&span, message, Some(hint)))
+            }
+        }
     }
 
     fn preset(&self, name: &Spanned<String>) -> Result<String, Error> {

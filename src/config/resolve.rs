@@ -28,6 +28,9 @@ pub struct Resolved {
     pub run: RunOptions,
 }
 
+/// What a removed file is called on a share as long as a server has it open: it is nobody's drift.
+const LEFT_BY_SHARES: [&str; 2] = [".nfs0*", ".fuse_hidden*"];
+
 /// Makes `settings` the options of a run, with the defaults of the reference where they are silent.
 ///
 /// Reads the nodes file and lists of patterns; contacts nobody and does not look at the source.
@@ -50,6 +53,9 @@ pub fn resolve(
     });
     let state_home = cluster::state_home(environment)?;
     let nodes = limit(listed, &settings.limit)?;
+    if settings.share.is_some() {
+        refuse_other_names(&nodes)?;
+    }
     let link = link(&settings, &nodes, cluster::control_dir(&state_home, &name));
     let source = source_options(&settings, source)?;
     let run = RunOptions {
@@ -67,6 +73,7 @@ pub fn resolve(
             make_path: settings.make_path.unwrap_or(false),
             state_dir: settings.node_state_dir,
             commit: settings.commit.unwrap_or_default(),
+            share: settings.share,
         },
         keep: Keep {
             releases: settings.keep_releases.unwrap_or(Keep::default().releases),
@@ -91,6 +98,26 @@ pub fn resolve(
         message: settings.message,
     };
     Ok(Resolved { cluster: name, run })
+}
+
+/// Nodes that share a directory find its state by the directory's name.
+fn refuse_other_names(nodes: &[ListedNode]) -> Result<(), Error> {
+    let name = |node: &ListedNode| {
+        let directory = node.target.directory().trim_ascii_end();
+        let directory = directory.strip_suffix(b"/").unwrap_or(directory);
+        directory.rsplit(|byte| *byte == b'/').next().unwrap_or_default().to_vec()
+    };
+    let first = nodes.first().map(name);
+    match nodes.iter().find(|node| first.as_ref().is_some_and(|first| *first != name(node))) {
+        None => Ok(()),
+        Some(other) => Err(Error::Contradiction {
+            message: format!(
+                "the share has another name at {} than at the first node",
+                other.target
+            ),
+            hint: "mount it under one name on every node: its state is found by that",
+        }),
+    }
 }
 
 fn link(settings: &Settings, nodes: &[ListedNode], control_dir: PathBuf) -> LinkOptions {
@@ -132,6 +159,9 @@ fn source_options(settings: &Settings, root: PathBuf) -> Result<source::Options,
     let mut ignore = settings.exclude.clone();
     for path in &settings.exclude_from {
         ignore.extend(read_patterns(path)?);
+    }
+    if settings.share.is_some() {
+        ignore.extend(LEFT_BY_SHARES.map(str::to_owned));
     }
     let bytes: usize = ignore.iter().chain(&settings.protect).map(String::len).sum();
     if bytes > RULES_BYTES_MAX {

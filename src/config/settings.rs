@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use crate::hub::options::{CommitStyle, MaxDelete, Require};
+use crate::hub::options::{CommitStyle, MaxDelete, Require, ShareOptions};
 use crate::link::AgentProgram;
 use crate::model::manifest::OwnerPolicy;
 use crate::model::path::TreePath;
@@ -59,6 +59,7 @@ pub struct Settings {
     pub keep_bytes: Option<u64>,
     pub keep_runs: Option<u32>,
     pub node_state_dir: Option<String>,
+    pub share: Option<ShareOptions>,
     pub commit: Option<CommitStyle>,
     pub no_delete: Option<bool>,
     pub make_path: Option<bool>,
@@ -120,6 +121,7 @@ impl Settings {
             keep_bytes: self.keep_bytes.or(lower.keep_bytes),
             keep_runs: self.keep_runs.or(lower.keep_runs),
             node_state_dir: self.node_state_dir.or(lower.node_state_dir),
+            share: self.share.or(lower.share),
             commit: self.commit.or(lower.commit),
             no_delete: self.no_delete.or(lower.no_delete),
             make_path: self.make_path.or(lower.make_path),

@@ -28,7 +28,7 @@ use crate::model::untrusted::escaped_once;
 use crate::node::examine::{Findings, told};
 use crate::os::{clock, host};
 use crate::wire::message::{
-    self, Examine, Examined, Identity, Logins, Open, SourcePlace, ToAgent, ToHub, Txid,
+    self, Examine, Examined, Identity, Logins, Open, Part, SourcePlace, ToAgent, ToHub, Txid,
 };
 
 /// How long the last words to an agent may take, and its end.
@@ -171,7 +171,7 @@ async fn nodes(
             continue;
         }
         let (reach, slots, target) = (Arc::clone(reach), Arc::clone(&slots), target.clone());
-        let wanted = wanted(options, &target, place.clone());
+        let wanted = wanted(options, at, &target, place.clone());
         let options = quiet(options);
         asking.spawn(async move {
             let slot = slots.acquire_owned().await;
@@ -191,7 +191,10 @@ async fn nodes(
     }
     let mut all = asking.join_all().await;
     all.sort_by_key(|(at, ..)| *at);
-    tell_doubles(&mut all);
+    match options.node.share {
+        Some(_) => tell_other_shares(&mut all),
+        None => tell_doubles(&mut all),
+    }
     let of_node = |(_, target, asked): (usize, Target, Asked)| {
         let found = asked.0.findings.into_iter();
         found.map(move |found| Finding { target: Some(target.clone()), found })
@@ -206,7 +209,7 @@ impl Asked {
     fn failed(failure: &Failure) -> Self {
         let mut found = Findings::default();
         add(failure, &mut found);
-        Self(Examined { directory: None, findings: found.into_inner() })
+        Self(Examined { directory: None, share: None, findings: found.into_inner() })
     }
 }
 
@@ -227,6 +230,24 @@ fn tell_doubles(all: &mut [(usize, Target, Asked)]) {
     }
 }
 
+/// Nodes that do not show what the first of them shows that has seen a push.
+fn tell_other_shares(all: &mut [(usize, Target, Asked)]) {
+    let mut seen = all.iter().filter_map(|(at, _, asked)| Some((*at, asked.0.share?)));
+    let Some((first, journal)) = seen.next() else { return };
+    let name = all.iter().find(|(at, ..)| *at == first).map(|(_, target, _)| target.to_string());
+    let name = name.unwrap_or_default();
+    // Of a node that could not be looked at as far as this, why is told.
+    let looked = all.iter_mut().filter(|(.., asked)| asked.0.directory.is_some());
+    for (_, _, asked) in looked.filter(|(.., asked)| asked.0.share != Some(journal)) {
+        let mut found = Findings::default();
+        let message =
+            format!("it does not show the journal that {name} shows: it is another share");
+        let hint = "mount the same share on every node; if a push is under way, look again";
+        found.error("other-share", message, hint);
+        asked.0.findings.extend(found.into_inner());
+    }
+}
+
 /// The same options, but nothing is remembered on the hub, and no open connection is used.
 fn quiet(options: &RunOptions) -> RunOptions {
     let mut options = options.clone();
@@ -238,7 +259,7 @@ fn quiet(options: &RunOptions) -> RunOptions {
     options
 }
 
-fn wanted(options: &RunOptions, target: &Target, source: SourcePlace) -> Examine {
+fn wanted(options: &RunOptions, at: usize, target: &Target, source: SourcePlace) -> Examine {
     let name = options.state_dir.file_name().unwrap_or_default();
     Examine {
         open: Open {
@@ -253,6 +274,8 @@ fn wanted(options: &RunOptions, target: &Target, source: SourcePlace) -> Examine
             read_only: true,
             source,
             looks_only: false,
+            number: u32::try_from(at).unwrap_or(u32::MAX),
+            mounted: options.node.mounted(Part::Witness),
         },
         header: header(options),
         commit: options.node.commit,
@@ -323,6 +346,7 @@ async fn ask(
     let Asked(mut examined) = match answered {
         Ok(ToHub::Examined(examined)) => Asked(Examined {
             directory: examined.directory,
+            share: examined.share,
             findings: examined.findings.iter().map(shown).collect(),
         }),
         Ok(ToHub::Failed(told)) => Asked::failed(&told.into()),
@@ -390,7 +414,7 @@ mod tests {
         let asked = |name: &str, boot: &str, inode| {
             let target = Target::parse(name.as_bytes(), &base).expect("a target");
             let directory = Some(Identity { boot: boot.to_owned(), device: 1, inode });
-            (0, target, Asked(Examined { directory, findings: Vec::new() }))
+            (0, target, Asked(Examined { directory, share: None, findings: Vec::new() }))
         };
         let mut all = [
             asked("a:x", "b1", 7),

@@ -20,6 +20,7 @@ use super::options::{Mode, Require, RunOptions};
 use super::outcome::{Failure, Monitor, NodeOutcome, NodeState, Verdict};
 use super::reach::Reach;
 use super::session::{Left, Session};
+use super::share::Share;
 use super::state::{self, Decision, Standing, State};
 use super::stop::{Stop, Urgency};
 use super::throttle::Throttle;
@@ -43,6 +44,8 @@ pub(super) struct Shared {
     /// A release was decided since this state began.
     pub(super) knows_a_release: bool,
     pub(super) census: Census,
+    /// Which node writes, where all mount one file system.
+    pub(super) share: Option<Share>,
     /// What the next run is to find if this one decides on its release; its fence is this run's.
     pub(super) decided: Standing,
     pub(super) monitor: Arc<dyn Monitor>,
@@ -382,6 +385,12 @@ impl Fleet<'_> {
                     slot.state = NodeState::Pending;
                 }
             }
+        }
+        if self.shared.share.is_some() {
+            // Whoever writes has the one journal of all before it.
+            let names = || targets.iter().map(ToString::to_string).collect::<BTreeSet<_>>();
+            settled = if settled.is_empty() { settled } else { names() };
+            committed = if committed.is_empty() { committed } else { names() };
         }
         let mut stopped = self.stopped;
         let is_done = nodes.iter().all(|node| node.state.is_at_release());

@@ -23,8 +23,11 @@ mod goal;
 mod ended;
 mod census;
 mod throttle;
+mod share;
 mod feed;
 mod session;
+mod asking;
+mod witness;
 mod fleet;
 pub mod verdict;
 pub mod package;
@@ -58,6 +61,7 @@ use options::{Mode, Origin, RunOptions};
 use outcome::{Failure, Monitor, NodeOutcome, RunOutcome, Verdict};
 use reach::{Direct, Reach};
 use reading::{GLANCE, Watch};
+use share::Share;
 use state::{Standing, State};
 use stop::{Stop, Urgency};
 use throttle::Throttle;
@@ -238,6 +242,7 @@ impl Run<'_> {
             decided: goal.decided,
             knows_a_release: goal.knows_a_release,
             census: Census::of(options.targets.len()),
+            share: options.node.share.map(|_| Share::of(options.targets.len())),
             monitor: Arc::clone(self.monitor),
             throttle: Throttle::new(options.bytes_per_second_max),
             slots: Arc::new(Semaphore::new(options.parallel.max(1))),

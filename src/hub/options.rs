@@ -11,6 +11,7 @@ pub use crate::model::plan::{CommitStyle, MaxDelete};
 use crate::model::target::Target;
 use crate::source;
 use crate::source::release_file::ReleaseFile;
+use crate::wire::message::{Mounted, Part};
 
 /// A run's options: plain data, every field validated.
 #[derive(Debug, Clone)]
@@ -154,4 +155,22 @@ pub struct NodeOptions {
     pub state_dir: Option<String>,
     /// How a release becomes live.
     pub commit: CommitStyle,
+    /// The targets are one directory, on a file system that all nodes mount; else each node has its own.
+    pub share: Option<ShareOptions>,
+}
+
+/// How a file system is dealt with that all nodes mount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ShareOptions {
+    /// How long a node may take to see what another wrote.
+    pub wait: Duration,
+    /// It may be a file system that is not known as one that several hosts mount.
+    pub allow_local: bool,
+}
+
+impl NodeOptions {
+    /// What an agent is told of the file system under its target, if it has this part where there is a share.
+    pub fn mounted(&self, part: Part) -> Mounted {
+        self.share.map_or(Mounted::OWN, |share| Mounted { part, allow_local: share.allow_local })
+    }
 }

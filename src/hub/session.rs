@@ -11,12 +11,11 @@ use super::early::Contact;
 use super::ended::{Ended, Holder, broken, refused};
 use super::feed;
 use super::fleet::{Order, Report, Shared};
-use super::outcome::{Change, Counts, Event, Failure, NodeOutcome, NodeState, Phase, Verdict};
-use crate::model::codec::Writer;
-use crate::model::limits::{ENTRIES_MAX, FENCE_AHEAD_OF_HUB_MAX, MANIFEST_BYTES_MAX};
+use super::outcome::{Counts, Event, Failure, NodeOutcome, NodeState, Phase, Verdict};
+use super::share::Turn;
+use crate::model::limits::FENCE_AHEAD_OF_HUB_MAX;
 use crate::model::target::Target;
-use crate::os::{clock, host};
-use crate::wire::message::{FailedClass, Offer, Open, Opened, Planned, Stage, ToAgent, ToHub};
+use crate::wire::message::{FailedClass, Part, Planned, Stage, ToAgent, ToHub};
 
 /// How long an agent may take to tidy up after its last word.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(20);
@@ -28,6 +27,8 @@ const FINISH_DEADLINE: Duration = Duration::from_secs(5);
 const GIVE_WAY: Duration = Duration::from_secs(3);
 /// How long a run waits for an agent of an earlier one to notice that its hub is gone, which takes it a minute.
 const NOTICES: Duration = Duration::from_secs(70);
+/// The same on a share, whose server gives the locks of a dead host free after 90 s (knfsd), or 60 s (Ganesha).
+const SERVER_NOTICES: Duration = Duration::from_secs(100);
 /// Between two attempts to take a lease.
 const LEASE_RETRY: Duration = Duration::from_millis(100);
 /// The same where a dead connection holds it.
@@ -40,17 +41,19 @@ pub(super) struct Session {
     pub(super) target: Target,
     pub(super) reports: mpsc::UnboundedSender<Report>,
     pub(super) orders: watch::Receiver<Order>,
-    outcome: NodeOutcome,
+    pub(super) outcome: NodeOutcome,
     started: Instant,
     /// What is being done, and since when.
     phase: (Phase, Instant),
     /// It was heard from, and no earlier commit is pending there.
-    is_settled: bool,
+    pub(super) is_settled: bool,
     fence: u64,
     /// It did not answer in time: nothing more is waited for.
     is_silent: bool,
     /// Its place among those that are worked on at once; given back when there is nothing left to do but commit.
-    slot: Option<OwnedSemaphorePermit>,
+    pub(super) slot: Option<OwnedSemaphorePermit>,
+    /// It looks at what another node writes; how far that one has come.
+    pub(super) looks_on: Option<Turn>,
 }
 
 /// What a session leaves behind.
@@ -61,7 +64,7 @@ pub(super) struct Left {
     pub(super) fence: u64,
 }
 
-type Result<T> = std::result::Result<T, Ended>;
+pub(super) type Result<T> = std::result::Result<T, Ended>;
 
 impl Session {
     pub(super) fn new(
@@ -86,6 +89,7 @@ impl Session {
             fence: 0,
             is_silent: false,
             slot: None,
+            looks_on: None,
         }
     }
 
@@ -109,6 +113,9 @@ impl Session {
         let state = self.outcome.state;
         self.event(Event::Finished { node: self.node, state });
         let failure = self.outcome.failure.clone();
+        if let Some(share) = &self.shared.share {
+            share.has_ended(self.node, state, failure.as_ref());
+        }
         drop(self.reports.send(Report::Ended { node: self.node, state, failure }));
         Left {
             node: self.node,
@@ -122,7 +129,7 @@ impl Session {
         self.shared.monitor.event(event);
     }
 
-    fn phase(&mut self, phase: Phase) {
+    pub(super) fn phase(&mut self, phase: Phase) {
         let (before, since) = std::mem::replace(&mut self.phase, (phase, Instant::now()));
         self.outcome.phases.add(before, since.elapsed());
         self.event(Event::Phase { node: self.node, phase });
@@ -130,6 +137,7 @@ impl Session {
 
     async fn work(&mut self) -> Result<()> {
         self.phase(Phase::Queued);
+        self.await_part().await?;
         let slots = Arc::clone(&self.shared.slots);
         let mut orders = self.orders.clone();
         self.slot = tokio::select! {
@@ -140,13 +148,14 @@ impl Session {
         };
         self.started = Instant::now();
         let lock_timeout = self.shared.options.lock_timeout;
+        let notices = self.shared.share.as_ref().map_or(NOTICES, |_| SERVER_NOTICES);
         let since = Instant::now();
         loop {
             match self.contact().await {
                 Err(Ended::Busy(_, holder))
                     if since.elapsed() < lock_timeout
                         || (holder == Holder::GivesWay && since.elapsed() < GIVE_WAY)
-                        || (holder == Holder::Over && since.elapsed() < NOTICES) =>
+                        || (holder == Holder::Over && since.elapsed() < notices) =>
                 {
                     tokio::select! {
                         () = tokio::time::sleep(if holder == Holder::Over { OVER_RETRY } else { LEASE_RETRY }) => {}
@@ -222,7 +231,7 @@ impl Session {
         Err(self.aborted())
     }
 
-    fn aborted(&self) -> Ended {
+    pub(super) fn aborted(&self) -> Ended {
         let reason = match &*self.orders.borrow() {
             Order::Abort(reason) => reason.clone(),
             Order::Wait | Order::Commit => "the run was stopped".into(),
@@ -250,12 +259,17 @@ impl Session {
 
     /// True if this hub has decided a commit that the node is not known to have carried out (row 91).
     fn is_owed(&self) -> bool {
+        if self.is_settled || self.looks_on.is_some() {
+            return false;
+        }
         let name = self.target.to_string();
-        !self.is_settled && self.shared.decisions.iter().any(|one| one.pending.contains(&name))
+        let is_all = self.shared.share.is_some();
+        let mut decisions = self.shared.decisions.iter().map(|one| &one.pending);
+        decisions.any(|names| names.contains(&name) || is_all && !names.is_empty())
     }
 
     /// Waits until the run is stopped and the node owed nothing.
-    async fn stopped(&self, orders: &mut watch::Receiver<Order>) {
+    pub(super) async fn stopped(&self, orders: &mut watch::Receiver<Order>) {
         if self.is_owed() {
             std::future::pending::<()>().await;
         }
@@ -265,7 +279,10 @@ impl Session {
     /// Opens the target and ends what is pending there.
     async fn enter(&mut self, channel: &mut Channel) -> Result<()> {
         self.phase(Phase::Inspecting);
-        let opened = self.open(channel).await?;
+        let opened = self.open(channel, Part::Writer).await?;
+        if let Some(share) = &self.shared.share {
+            share.has_opened(self.node);
+        }
         self.outcome.release = opened.release;
         self.outcome.notes.extend(opened.notes.iter().cloned());
         if opened.fence.saturating_sub(self.shared.decided.fence) > FENCE_AHEAD_OF_HUB_MAX {
@@ -277,6 +294,9 @@ impl Session {
     }
 
     async fn converse(&mut self, channel: &mut Channel) -> Result<()> {
+        if let Some(turn) = self.looks_on.clone() {
+            return self.look_on(channel, turn).await;
+        }
         if !self.is_settled {
             self.enter(channel).await?;
         }
@@ -299,118 +319,20 @@ impl Session {
         self.phase(Phase::Prepared);
         // The decision waits for every node: one that waits for it must not keep the others out.
         self.slot = None;
+        if let Some(share) = &self.shared.share {
+            share.has_prepared(self.node);
+        }
         drop(self.reports.send(Report::Prepared { node: self.node }));
         self.decided(channel).await
     }
 
-    fn end_of_plan(&mut self, planned: Planned) {
+    pub(super) fn end_of_plan(&mut self, planned: Planned) {
         let is_same = planned.counts == Counts::default();
         self.outcome.state = if is_same { NodeState::Unchanged } else { NodeState::Differs };
         if let Some(refusal) = planned.refusal {
             let refusal = Failure::from(refusal);
             let what = self.shared.options.origin.act();
             self.outcome.notes.push(format!("a {what} would be refused: {}", refusal.message));
-        }
-    }
-
-    async fn open(&self, channel: &mut Channel) -> Result<Opened> {
-        let options = &self.shared.options;
-        let open = Open {
-            run: self.shared.run,
-            cluster: self.shared.cluster.clone(),
-            holder: format!("process {} on {}", host::process_id(), host::name()),
-            directory: self.target.directory().to_vec(),
-            state_dir: options.node.state_dir.clone(),
-            make_path: options.node.make_path,
-            clock: clock::wall(),
-            read_only: options.mode.is_read_only(),
-            source: self.shared.source_place.clone(),
-            looks_only: false,
-        };
-        channel.send(&ToAgent::Open(open)).await?;
-        match channel.receive().await? {
-            ToHub::Opened(opened) => Ok(opened),
-            ToHub::Failed(failed) if failed.class == FailedClass::Busy => {
-                let holder = match failed.holder {
-                    Some(run) if self.shared.runs_before.contains(&run) => Holder::Over,
-                    Some(run) if self.shared.run < run => Holder::GivesWay,
-                    _ => Holder::Rival,
-                };
-                Err(Ended::Busy(failed.into(), holder))
-            }
-            other => Err(refused(other)),
-        }
-    }
-
-    /// Ends what an earlier run left prepared, as it was decided then.
-    async fn settle(&mut self, channel: &mut Channel, opened: &Opened) -> Result<()> {
-        if let Some(pending) = &opened.pending {
-            if self.shared.has_forgotten(pending) {
-                // The others may wait for a place to be heard.
-                self.slot = None;
-            }
-            let decided = self.shared.was_decided(pending).await?;
-            if self.slot.is_none() {
-                self.slot = Arc::clone(&self.shared.slots).acquire_owned().await.ok();
-            }
-            channel.send(&ToAgent::Settle { txid: pending.txid, decided }).await?;
-            let release = match channel.receive().await? {
-                ToHub::Settled { release } => release,
-                other => return Err(refused(other)),
-            };
-            self.outcome.release = release;
-            // A node drops what was decided, too, where its stage is not the one that was prepared.
-            let end = if release == Some(pending.release) { "completed" } else { "dropped" };
-            self.outcome.notes.push(format!("the commit of an earlier run was {end} first"));
-        }
-        self.is_settled = true;
-        Ok(())
-    }
-
-    async fn offer(&mut self, channel: &mut Channel) -> Result<Planned> {
-        let options = &self.shared.options;
-        let mut header = Writer::new();
-        self.shared.release.header().encode(&mut header);
-        let offer = Offer {
-            release: self.shared.release.id(),
-            header: header.finish(),
-            no_delete: options.node.no_delete,
-            max_delete: options.guard.max_delete,
-            list_changes: options.list_changes,
-            reread: options.reread,
-            read_rate: options.read_rate,
-            force: options.force,
-            min_free_percent: options.guard.min_free_percent,
-            commit: options.node.commit,
-        };
-        channel.send(&ToAgent::Offer(offer)).await?;
-        match channel.receive().await? {
-            // The tree is the release already.
-            ToHub::Planned(planned) if planned.is_clean => return Ok(planned),
-            ToHub::Lacks { manifest: false, .. } => {}
-            ToHub::Lacks { manifest: true, base } => {
-                feed::manifest(&self.shared, &channel.sender(), base).await?;
-            }
-            other => return Err(refused(other)),
-        }
-        let mut changes: Vec<Change> = Vec::new();
-        let mut bytes = 0u64;
-        loop {
-            match channel.receive().await? {
-                ToHub::Changes(more) if options.list_changes => {
-                    bytes +=
-                        more.iter().map(|change| change.path.as_bytes().len() as u64).sum::<u64>();
-                    changes.extend(more);
-                    if changes.len() as u64 > 2 * ENTRIES_MAX || bytes > MANIFEST_BYTES_MAX {
-                        return Err(broken("it lists more changes than two trees can differ by"));
-                    }
-                }
-                ToHub::Planned(planned) => {
-                    self.outcome.changes = changes;
-                    return Ok(planned);
-                }
-                other => return Err(refused(other)),
-            }
         }
     }
 
@@ -472,7 +394,7 @@ impl Session {
 }
 
 /// The decision stands, whatever happens to the connection.
-fn pending(failure: Failure) -> Ended {
+pub(super) fn pending(failure: Failure) -> Ended {
     Ended::Pending(Failure { verdict: Verdict::Partial, ..failure })
 }
 

@@ -22,7 +22,7 @@ use crate::model::manifest::ReleaseId;
 use crate::model::target::Target;
 use crate::model::untrusted::escaped_once;
 use crate::os::{clock, host};
-use crate::wire::message::{Free, Open, Opened, SourcePlace, ToAgent, ToHub, Txid};
+use crate::wire::message::{Free, Open, Opened, Part, SourcePlace, ToAgent, ToHub, Txid};
 
 /// How long an agent that has said all may take to end.
 const CLOSE_DEADLINE: Duration = Duration::from_secs(2);
@@ -195,6 +195,8 @@ async fn hear(
         read_only: true,
         source: SourcePlace::default(),
         looks_only: true,
+        number: 0,
+        mounted: options.node.mounted(Part::Witness),
     };
     let heard = async {
         channel.send(&ToAgent::Open(open)).await?;

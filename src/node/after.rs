@@ -14,7 +14,6 @@ use crate::os::dir::Dir;
 use crate::os::stat::{FileKind, Stat};
 use crate::os::{clock, meta};
 use crate::scan::amend::{Amended, NewDirectory, Now};
-use crate::scan::index::RootId;
 use crate::scan::settled::racy_window;
 
 /// Names of one directory with what stands there now.
@@ -30,7 +29,7 @@ pub fn check<'o>(place: &Place, offered: &'o Offered) -> Result<Amended<'o>, Err
     let Some(root) = &place.root else { return Err(changed(b"")) };
     let window = racy_window(root.file_system_type().map_err(io_error("look at", place.shown()))?);
     let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
-    let of = (RootId::of(&id), recover::keep_xattrs(&offered.manifest));
+    let of = (place.root_id(&id), recover::keep_xattrs(&offered.manifest));
     let mut after = After {
         offered,
         look: Look { root, open: None },

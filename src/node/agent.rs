@@ -7,14 +7,14 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use super::error::Error;
+use super::error::{Error, io_error};
 use super::journal::{Flight, Journal, Phase, Standing};
 use super::place::{Allowed, Place};
 use super::transaction::Transaction;
-use super::{examine, offer, recover};
+use super::{examine, lease, offer, recover, witness};
 use crate::os::clock::{self, WaitClock};
 use crate::os::host;
-use crate::wire::message::{FailedClass, Open, Opened, Pending, ToAgent, ToHub};
+use crate::wire::message::{FailedClass, Open, Opened, Part, Pending, ToAgent, ToHub};
 use crate::wire::stream::{self, Received, Receiver, Sender};
 
 /// A hub that says nothing for so long is gone (row 95).
@@ -169,6 +169,7 @@ pub fn unexpected(message: &ToAgent) -> Error {
         ToAgent::Abort => "Abort",
         ToAgent::Alive => "Alive",
         ToAgent::Examine(_) => "Examine",
+        ToAgent::Look => "Look",
     };
     Error::Protocol { what: format!("{name} came out of its order") }
 }
@@ -184,6 +185,9 @@ fn converse(hub: &Hub, options: &AgentOptions) -> Result<(), Error> {
     };
     if open.looks_only {
         return hub.send(&ToHub::Opened(looked(&open, options)?));
+    }
+    if open.mounted.part == Part::Witness {
+        return witness::serve(hub, &open, options);
     }
     let mut place = Place::open(&open, &options.allowed)?;
     let mut journal = match &place.state {
@@ -239,7 +243,7 @@ fn no_state() -> Error {
 fn looked(open: &Open, options: &AgentOptions) -> Result<Opened, Error> {
     let (place, state) = Place::look(open, &options.allowed)?;
     let Some(state) = state else { return Ok(opened(&place, open, None)) };
-    let holder = super::place::holder(&state)?;
+    let holder = lease::holder(&state).map_err(io_error("look at", "the lease"))?;
     // RACE: a run that cuts a torn record off while the journal is read makes it look damaged, once.
     let standing = Journal::look(&state).or_else(|_error| Journal::look(&state))?;
     let mut opened = opened(&place, open, Some(&standing));
@@ -264,7 +268,8 @@ fn refuse_pending(standing: Option<&Standing>) -> Result<(), Error> {
     }
 }
 
-fn opened(place: &Place, open: &Open, standing: Option<&Standing>) -> Opened {
+/// What is told of an open target.
+pub(super) fn opened(place: &Place, open: &Open, standing: Option<&Standing>) -> Opened {
     let standing = standing.cloned().unwrap_or_default();
     let pending = match standing.flight {
         // A commit under way is only there to be seen where nothing was recovered.

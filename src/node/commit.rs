@@ -16,6 +16,7 @@ use crate::model::plan::Plan;
 use crate::os::clock;
 use crate::os::dir::{Dir, Rename};
 use crate::os::meta::{self, KeepXattrs};
+use crate::os::stat::FileKind;
 use crate::scan::Found;
 
 /// More directories than this are made durable by one sync of the file system.
@@ -202,10 +203,42 @@ impl Commit<'_> {
                 with_own_access(parent, name, || self.stage.rename(staged_name, parent, name, how))
             })
         };
-        match rename(Rename::KeepExisting) {
+        let exchanged = match rename(Rename::KeepExisting) {
             Err(error) if error.kind() == ErrorKind::AlreadyExists => rename(Rename::Exchange),
-            entered => entered,
+            entered => return entered,
+        };
+        match exchanged {
+            Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                self.make_way(staged_name, parent, name)?;
+                rename(Rename::Replace)
+            }
+            exchanged => exchanged,
         }
+    }
+
+    /// Where nothing can be exchanged (NFS, many by FUSE): what stands at `name` is kept first. A file stays there under a
+    /// second name, so that the rename that follows replaces it at once; in the place of a directory there is nothing for
+    /// that moment.
+    ///
+    /// CRASH: the next time finds what was kept, and goes on behind it.
+    /// RACE: a file that somebody else puts there between the two is replaced.
+    fn make_way(&self, staged_name: &[u8], parent: &Dir, name: &[u8]) -> io::Result<()> {
+        let Some(there) = parent.find(name)? else { return Ok(()) };
+        with_access(parent, || {
+            if there.kind != FileKind::Directory {
+                match parent.hard_link(name, self.kept, staged_name) {
+                    Ok(()) => return Ok(()),
+                    Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                        let kept = self.kept.stat(staged_name)?;
+                        return if kept.id.inode == there.id.inode { Ok(()) } else { Err(error) };
+                    }
+                    Err(_) => {}
+                }
+            }
+            with_own_access(parent, name, || {
+                parent.rename(name, self.kept, staged_name, Rename::KeepExisting)
+            })
+        })
     }
 
     fn move_file(&mut self, from: &TreePath, to: &TreePath, inode: u64) -> io::Result<()> {
@@ -315,5 +348,70 @@ fn with_own_access(parent: &Dir, name: &[u8], act: impl Fn() -> io::Result<()>) 
             act()
         }
         done => done,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::os::root::{self, Missing};
+    use crate::wire::message::Mounted;
+
+    fn write(dir: &Dir, name: &[u8], text: &str) {
+        io::Write::write_all(&mut dir.create_file(name, 0o600).expect("made"), text.as_bytes())
+            .expect("written");
+    }
+
+    fn content(dir: &Dir, name: &[u8]) -> String {
+        io::read_to_string(dir.open_file(name).expect("opened")).expect("read")
+    }
+
+    #[test]
+    fn what_stands_where_nothing_can_be_exchanged_is_kept_and_a_file_is_never_missing() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let root = root::open(directory.path(), Missing::Refuse).expect("opened");
+        let around = root.dir.as_ref().expect("a directory");
+        let sub = |name: &[u8]| {
+            around.create_dir(name, 0o700).expect("made");
+            around.open_dir(name).expect("opened")
+        };
+        let (live, stage, kept) = (sub(b"live"), sub(b"stage"), sub(b"kept"));
+        let mut place = Place {
+            parent: root.parent,
+            name: root.name,
+            root: None,
+            real_path: root.real_path,
+            state: None,
+            confines: false,
+            mounted: Mounted::OWN,
+        };
+        let commit = Commit {
+            place: &mut place,
+            stage: &stage,
+            kept: &kept,
+            keep_xattrs: KeepXattrs::default(),
+            touched: BTreeSet::new(),
+            has_set_files: false,
+            open: None,
+        };
+        write(&live, b"a", "old");
+        write(&stage, b"n1", "new");
+        // Twice: a commit that is cut off is carried out again.
+        for _ in 0..2 {
+            commit.make_way(b"n1", &live, b"a").expect("way");
+            assert_eq!((content(&live, b"a"), content(&kept, b"n1")), ("old".into(), "old".into()));
+        }
+        stage.rename(b"n1", &live, b"a", Rename::Replace).expect("renamed");
+        assert_eq!((content(&live, b"a"), content(&kept, b"n1")), ("new".into(), "old".into()));
+        write(&live, b"b", "another's");
+        let taken = commit.make_way(b"n1", &live, b"b").expect_err("another was kept under it");
+        assert_eq!(taken.kind(), ErrorKind::AlreadyExists);
+        live.create_dir(b"d", 0o700).expect("made");
+        write(&live.open_dir(b"d").expect("opened"), b"in", "in it");
+        for _ in 0..2 {
+            commit.make_way(b"n2", &live, b"d").expect("way");
+            assert!(live.find(b"d").expect("looked").is_none());
+            assert_eq!(content(&kept.open_dir(b"n2").expect("opened"), b"in"), "in it");
+        }
     }
 }

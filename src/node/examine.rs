@@ -6,6 +6,7 @@
 
 pub mod neighbours;
 mod logins;
+mod mount;
 mod state;
 mod target;
 mod tree;
@@ -15,12 +16,13 @@ use std::sync::atomic::AtomicBool;
 use super::error::Error;
 use super::offer::decode_header;
 use super::place::{self, Allowed};
+use crate::model::digest::Digest;
 use crate::model::manifest::Header;
 use crate::model::untrusted::Untrusted;
 use crate::os::dir::Dir;
 use crate::os::root::{self, Missing, Root};
 use crate::os::{clock, host};
-use crate::wire::message::{Examine, Examined, Finding, Identity, Level};
+use crate::wire::message::{Examine, Examined, Finding, Identity, Level, Part};
 
 /// A clock that is further off is told: a few seconds are what a slow login costs.
 const SKEW_SECONDS_MAX: u64 = 5;
@@ -63,6 +65,7 @@ impl Findings {
         let message = told(&failed.message, &failed.causes);
         let usual = match check {
             Some("not-a-directory") => "move away what is there, or name another directory",
+            Some(target::STALE) => "unmount it (umount -l) and mount it again",
             _ => "mend that on the node",
         };
         let hint = failed.hint.as_deref().unwrap_or(usual);
@@ -91,6 +94,11 @@ impl Look<'_> {
         shown(self.root.real_path.as_os_str().as_encoded_bytes())
     }
 
+    /// True if a push would have this node write: of several with one share it is the first.
+    fn writes(&self) -> bool {
+        self.wanted.open.mounted.part == Part::Own || self.wanted.open.number == 0
+    }
+
     /// Which directory of which machine it is, if it is there.
     fn identity(&self) -> Option<Identity> {
         let stat = self.root.dir.as_ref()?.stat_self().ok()?;
@@ -116,7 +124,7 @@ fn shown(bytes: &[u8]) -> String {
 /// minute if the disk answers at all.
 pub fn examine(wanted: &Examine, allowed: &Allowed, is_gone: &AtomicBool) -> Examined {
     let here = clock::wall();
-    let (mut found, mut directory) = (Findings::default(), None);
+    let (mut found, mut directory, mut share) = (Findings::default(), None, None);
     check_clock(here.seconds, wanted.open.clock.seconds, &mut found);
     let path = allowed.home.join(root::path_from_bytes(&wanted.open.directory));
     match allowed.open(&path, Missing::Refuse) {
@@ -124,7 +132,7 @@ pub fn examine(wanted: &Examine, allowed: &Allowed, is_gone: &AtomicBool) -> Exa
             Ok(header) => {
                 let look = Look { wanted, allowed, root, header };
                 directory = look.identity();
-                look_around(&look, is_gone, &mut found);
+                share = look_around(&look, is_gone, &mut found);
             }
             Err(error) => found.failed(None, &error),
         },
@@ -136,13 +144,16 @@ pub fn examine(wanted: &Examine, allowed: &Allowed, is_gone: &AtomicBool) -> Exa
     if let Some(needed) = wanted.logins.filter(|_| allowed.restrict.is_empty()) {
         logins::check(needed, &mut found);
     }
-    Examined { directory, findings: found.into_inner() }
+    Examined { directory, share, findings: found.into_inner() }
 }
 
-fn look_around(look: &Look<'_>, is_gone: &AtomicBool, found: &mut Findings) {
-    if let Err(error) = place::refuse_overlap(&look.wanted.open.source, &look.root) {
-        // Whatever else is found would be found of the source.
-        return found.failed(None, &error);
+/// Gives what the target's journal is known by, where it is on a share.
+fn look_around(look: &Look<'_>, is_gone: &AtomicBool, found: &mut Findings) -> Option<Digest> {
+    let overlaps = place::refuse_overlap(&look.wanted.open.source, &look.root);
+    // Whatever else is found would be found of the source, or of what a mount is to hide.
+    if let Err(error) = overlaps.and_then(|()| mount::check(look, found)) {
+        found.failed(None, &error);
+        return None;
     }
     for check in [target::check, state::check] {
         if let Err(error) = check(look, found) {
@@ -155,6 +166,7 @@ fn look_around(look: &Look<'_>, is_gone: &AtomicBool, found: &mut Findings) {
     if look.allowed.restrict.is_empty() {
         neighbours::check(&look.root.real_path, found);
     }
+    mount::journal_of(look)
 }
 
 fn check_clock(here: i64, hub: i64, found: &mut Findings) {

@@ -62,7 +62,7 @@ pub fn inspect(
         return Ok(Inspection::default());
     };
     let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
-    let root_id = RootId::of(&id);
+    let root_id = place.root_id(&id);
     let index = match memory {
         Memory::Trusted => load_index(place, root_id)?,
         Memory::Ignored => Index::empty(),
@@ -167,8 +167,11 @@ pub fn save_index(
     write: impl FnOnce(&mut std::io::BufWriter<File>, RootId) -> std::io::Result<()>,
 ) -> Result<(), Error> {
     let (Some(state), Some(root)) = (&place.state, &place.root) else { return Ok(()) };
+    if state.lease.is_none() {
+        return Ok(());
+    }
     let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
-    durable::replace_lazily_with(&state.dir, INDEX, |out| write(out, RootId::of(&id)))
+    durable::replace_lazily_with(&state.dir, INDEX, |out| write(out, place.root_id(&id)))
         .map_err(io_error("write", "the index"))
 }
 

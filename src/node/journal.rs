@@ -19,7 +19,7 @@ use crate::os::dir::Dir;
 use crate::os::durable;
 use crate::wire::message::Txid;
 
-const NAME: &[u8] = b"journal";
+pub(super) const NAME: &[u8] = b"journal";
 const WHAT: &str = "journal";
 const VERSION: u64 = 1;
 const HEAD_BYTES: usize = 16;
@@ -29,7 +29,7 @@ const COMPACT_BYTES: u64 = 64 * 1024;
 /// More than the records of one transaction take.
 const RESERVED_BYTES: u64 = 4096;
 /// A journal that grew past this was not written by depsync.
-const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
+pub(super) const FILE_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
 /// One record.
 #[derive(Debug, Clone, PartialEq, Eq)]

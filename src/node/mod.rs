@@ -15,6 +15,8 @@
 //! Never: opens a network socket, or trusts a name from the wire. Start at [`agent`].
 
 pub mod error;
+pub mod share;
+pub mod lease;
 pub mod place;
 pub mod journal;
 pub mod steps;
@@ -35,4 +37,5 @@ pub mod after;
 pub mod transaction;
 pub mod incoming;
 pub mod examine;
+pub mod witness;
 pub mod agent;

@@ -1,19 +1,22 @@
 //! [`Place`]: an open target with its state directory and its lease.
 
+use std::io;
 use std::path::{Path, PathBuf};
 
 use super::error::{Error, io_error};
-use crate::model::codec::{Reader, Writer};
+use super::lease::Lease;
+use super::share;
 use crate::model::digest::{Digest, Domain};
 use crate::model::path::STATE_DIRECTORY;
 use crate::model::plan::CommitStyle;
 use crate::model::untrusted::Untrusted;
 use crate::os::confine::{Use, confine};
 use crate::os::dir::{Dir, Rename};
-use crate::os::lock::{self, Attempt, Lock};
 use crate::os::root::{self, Missing, Root};
+use crate::os::stat::StatId;
 use crate::os::{durable, host};
-use crate::wire::message::{FailedClass, Free, Open, SourcePlace, Txid};
+use crate::scan::index::RootId;
+use crate::wire::message::{FailedClass, Free, Mounted, Open, Part, SourcePlace, Txid};
 
 /// Where `stage/<txid>/` holds what becomes `kept/<txid>/`.
 const KEPT_IN_STAGE: &[u8] = b"kept";
@@ -44,6 +47,8 @@ pub struct Place {
     pub state: Option<State>,
     /// This process serves this target and nothing else, so that the kernel may hold it to that.
     pub confines: bool,
+    /// What its file system is.
+    pub mounted: Mounted,
 }
 
 /// The state directory of a target, under its lease.
@@ -57,7 +62,8 @@ pub struct State {
     pub kept: Dir,
     /// `manifest/`.
     pub manifests: Dir,
-    _lease: Lock,
+    /// What keeps others out; a witness has none, and changes nothing.
+    pub lease: Option<Lease>,
 }
 
 impl Place {
@@ -72,13 +78,14 @@ impl Place {
         let root =
             allowed.open(&path, if is_made { allowed.missing() } else { Missing::Refuse })?;
         refuse_overlap(&open.source, &root)?;
-        let mut place = Self::at(root, allowed);
+        share::check(&root, open.mounted)?;
+        let mut place = Self::at(root, allowed, open.mounted);
         place.state = place.open_state(open, allowed)?;
         Ok(place)
     }
 
     /// The place at `root`, its state not looked for.
-    fn at(root: Root, allowed: &Allowed) -> Self {
+    fn at(root: Root, allowed: &Allowed, mounted: Mounted) -> Self {
         Self {
             parent: root.parent,
             name: root.name,
@@ -86,6 +93,7 @@ impl Place {
             real_path: root.real_path,
             state: None,
             confines: allowed.confines,
+            mounted,
         }
     }
 
@@ -98,9 +106,37 @@ impl Place {
         // Whatever the hub says of it.
         let open = &Open { read_only: true, ..open.clone() };
         let path = allowed.home.join(root::path_from_bytes(&open.directory));
-        let place = Self::at(allowed.open(&path, Missing::Refuse)?, allowed);
+        let root = allowed.open(&path, Missing::Refuse)?;
+        share::check(&root, open.mounted)?;
+        let place = Self::at(root, allowed, open.mounted);
         let state = place.state_dir(open, allowed)?;
         Ok((place, state))
+    }
+
+    /// As [`Place::look`], with the state opened as far as it is there, to be read and never written.
+    ///
+    /// # Errors
+    /// As [`Place::look`].
+    pub fn witness(open: &Open, allowed: &Allowed) -> Result<Self, Error> {
+        let (mut place, state) = Self::look(open, allowed)?;
+        // It looks again, by the path, whenever it is asked; and there is nothing it could change.
+        place.confines = false;
+        let Some(dir) = state else { return Ok(place) };
+        let sub = |name: &'static str| match dir.open_dir(name.as_bytes()) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            opened => opened.map(Some).map_err(io_error("open", name)),
+        };
+        if let (Some(stage), Some(kept), Some(manifests)) =
+            (sub("stage")?, sub("kept")?, sub("manifest")?)
+        {
+            place.state = Some(State { stage, kept, manifests, dir, lease: None });
+        }
+        Ok(place)
+    }
+
+    /// What an index of this tree is known by.
+    pub fn root_id(&self, root: &StatId) -> RootId {
+        RootId { roams: self.mounted.part != Part::Own, ..RootId::of(root) }
     }
 
     /// Room for a user without privileges, where the file system tells.
@@ -131,15 +167,16 @@ impl Place {
                 ),
             ));
         }
-        if !open.read_only {
-            refuse_network(&dir)?;
+        let kind = share::kind_of(&dir)?;
+        if !open.read_only && open.mounted.part == Part::Own {
+            share::refuse_network(kind)?;
         }
-        let lease = take_lease(&dir, open)?;
+        let lease = Lease::take(&dir, open, share::is_shareable(kind))?;
         let sub = |name: &'static str| {
             durable::private_dir(&dir, name.as_bytes()).map_err(io_error("open", name))
         };
         let (stage, kept, manifests) = (sub("stage")?, sub("kept")?, sub("manifest")?);
-        Ok(Some(State { stage, kept, manifests, dir, _lease: lease }))
+        Ok(Some(State { stage, kept, manifests, dir, lease: Some(lease) }))
     }
 
     /// The state directory: where the hub says, or inside the root if that is a mount point, or beside the root.
@@ -294,62 +331,6 @@ pub fn is_mount_point(root: &Dir, parent: &Dir) -> Result<bool, Error> {
     Ok(inside.is_mount_root || inside.id.device != outside.id.device)
 }
 
-/// Kernel locks and the order of writes are not what they are on a local disk (row 105).
-fn refuse_network(state: &Dir) -> Result<(), Error> {
-    let kind = state.file_system_type().map_err(io_error("look at", "the state directory"))?;
-    if is_network(kind) {
-        return Err(Error::refused(
-            "network-file-system",
-            "the target is on a network file system, where locks and the order of writes cannot be relied on".into(),
-            Some("name a directory on the node's own disk".into()),
-        ));
-    }
-    Ok(())
-}
-
-/// True for the magic number of a file system that is somebody else's disk.
-pub fn is_network(kind: u64) -> bool {
-    const NFS: u64 = 0x6969;
-    const CIFS: u64 = 0xff53_4d42;
-    const SMB2: u64 = 0xfe53_4d42;
-    const NINE_P: u64 = 0x0102_1997;
-    [NFS, CIFS, SMB2, NINE_P].contains(&kind)
-}
-
-fn take_lease(state: &Dir, open: &Open) -> Result<Lock, Error> {
-    let mut writer = Writer::new();
-    writer.raw(&open.run.0);
-    writer.text(&format!("{}, cluster {}", open.holder, open.cluster));
-    let about = writer.finish();
-    match lock::try_take(state, b"lock", &about).map_err(io_error("lock", "the target"))? {
-        Attempt::Taken(lease) => Ok(lease),
-        Attempt::Held { by } => {
-            let (run, holder) = read_holder(&by).unwrap_or_default();
-            if run == open.run.0 {
-                Err(Error::SameRun { holder })
-            } else {
-                Err(Error::Busy { holder, run: Txid(run) })
-            }
-        }
-    }
-}
-
-/// Who holds the lease of the target with the state directory `state`, escaped; `None` if nobody does.
-///
-/// # Errors
-/// [`Error::Io`].
-pub fn holder(state: &Dir) -> Result<Option<String>, Error> {
-    let held = lock::holder(state, b"lock").map_err(io_error("look at", "the lease"))?;
-    Ok(held.map(|by| read_holder(&by).map_or_else(|| "another run".into(), |(_, holder)| holder)))
-}
-
-pub(super) fn read_holder(bytes: &[u8]) -> Option<([u8; 16], String)> {
-    let mut reader = Reader::new(bytes, "lock");
-    let run = reader.raw(16).ok()?.try_into().ok()?;
-    let holder = reader.text(4096).ok()?;
-    Some((run, Untrusted::new(holder.as_bytes()).to_string()))
-}
-
 impl State {
     /// The directory `stage/<txid>/`, made if missing; durable with the next sync of the file system.
     ///
@@ -380,7 +361,7 @@ impl State {
     pub fn kept_of(&self, txid: Txid, stage: &Dir) -> Result<Dir, Error> {
         let name = txid.to_string();
         match stage.rename(KEPT_IN_STAGE, &self.kept, name.as_bytes(), Rename::KeepExisting) {
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             moved => moved.map_err(io_error("move", "the kept area"))?,
         }
         self.kept.open_dir(name.as_bytes()).map_err(io_error("open", "the kept area"))
@@ -391,7 +372,8 @@ impl State {
     /// # Errors
     /// [`Error::Io`].
     pub fn drop_stage(&self, txid: Txid) -> Result<(), Error> {
-        self.stage.remove_all(txid.to_string().as_bytes()).map_err(io_error("remove", "the stage"))
+        let removed = self.stage.remove_all(txid.to_string().as_bytes());
+        unless_in_use(removed).map_err(io_error("remove", "the stage"))
     }
 
     /// Removes `kept/<txid>/`: under a new name first, so that a crash leaves nothing that looks whole.
@@ -402,33 +384,36 @@ impl State {
         let going = [b"going-", name].concat();
         if !name.starts_with(b"going-") {
             match self.kept.rename(name, &self.kept, &going, Rename::Replace) {
-                Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
                 renamed => renamed.map_err(io_error("remove", "a kept release"))?,
             }
-            return self.kept.remove_all(&going).map_err(io_error("remove", "a kept release"));
+            return self.remove_kept(&going);
         }
-        self.kept.remove_all(name).map_err(io_error("remove", "a kept release"))
+        self.remove_kept(name)
+    }
+
+    fn remove_kept(&self, name: &[u8]) -> Result<(), Error> {
+        unless_in_use(self.kept.remove_all(name)).map_err(io_error("remove", "a kept release"))
+    }
+}
+
+/// On NFS a removed file that a server on this host still has open stays under another name until it is closed, and with it
+/// the directory around it: whoever comes next removes that.
+fn unless_in_use(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::DirectoryNotEmpty | io::ErrorKind::ResourceBusy
+            ) =>
+        {
+            Ok(())
+        }
+        removed => removed,
     }
 }
 
 /// True if this process may take any owner and mode.
 pub fn is_privileged() -> bool {
     host::is_root()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn fault_105_network_file_systems_are_known_by_their_numbers() {
-        // As linux/magic.h has them: nfs, cifs, smb3, 9p.
-        for network in [0x6969, 0xff53_4d42, 0xfe53_4d42, 0x0102_1997] {
-            assert!(is_network(network), "{network:x}");
-        }
-        // ext4, tmpfs, xfs, btrfs, overlayfs.
-        for local in [0xef53, 0x0102_1994, 0x5846_5342, 0x9123_683e, 0x794c_7630] {
-            assert!(!is_network(local), "{local:x}");
-        }
-    }
 }

@@ -16,7 +16,7 @@ use crate::model::keep::Keep;
 use crate::model::manifest::Manifest;
 use crate::os::meta::KeepXattrs;
 use crate::os::{clock, durable, host};
-use crate::wire::message::{FailedClass, Open, SourcePlace, Txid};
+use crate::wire::message::{FailedClass, Mounted, Open, SourcePlace, Txid};
 
 /// What was in flight at a target, and what became of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -74,6 +74,8 @@ pub fn recover_at(
         read_only: true,
         source: SourcePlace::default(),
         looks_only: false,
+        number: 0,
+        mounted: Mounted::OWN,
     };
     let mut place = Place::open(&open, allowed)?;
     let Some(state) = &place.state else { return Ok(Recovered::Rested) };

@@ -67,6 +67,10 @@ impl Transaction<'_> {
                 };
             }
         };
+        if let Err(error) = self.check_lease() {
+            recover::abort(self.place, self.journal, txid)?;
+            return Err(error);
+        }
         self.hub.send(&ToHub::Prepared)?;
         self.await_decision(txid, &offered, &still_live)
     }
@@ -123,6 +127,11 @@ impl Transaction<'_> {
         // CRASH: what of it is on the disk before it returns is not told, so that the hub has decided nothing.
         stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))?;
         Ok(still_live)
+    }
+
+    fn check_lease(&self) -> Result<(), Error> {
+        let state = self.place.state()?;
+        state.lease.as_ref().map_or(Ok(()), |lease| lease.check(&state.dir))
     }
 
     fn await_decision(

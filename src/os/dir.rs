@@ -22,6 +22,8 @@ const OPEN_DIRECTORY: OFlags = OFlags::RDONLY
     .union(OFlags::CLOEXEC)
     .union(OFlags::NOCTTY);
 
+/// The largest block that a file system gives room in.
+const BLOCK_BYTES_MAX: u64 = 64 * 1024;
 /// Set once `openat2` has answered that it is not there.
 static OPENAT2_IS_MISSING: AtomicBool = AtomicBool::new(false);
 
@@ -275,14 +277,45 @@ impl Dir {
     /// Moves `name` to `to_name` in `to`.
     ///
     /// # Errors
-    /// As [`Rename`] says; `InvalidInput` where the file system knows no such rename.
+    /// As [`Rename`] says; `InvalidInput` for an exchange where the file system knows none.
     pub fn rename(&self, name: &[u8], to: &Self, to_name: &[u8], rename: Rename) -> io::Result<()> {
         let flags = match rename {
             Rename::KeepExisting => RenameFlags::NOREPLACE,
             Rename::Exchange => RenameFlags::EXCHANGE,
             Rename::Replace => RenameFlags::empty(),
         };
-        Ok(rustix::fs::renameat_with(&self.fd, leaf(name)?, &to.fd, leaf(to_name)?, flags)?)
+        match rustix::fs::renameat_with(&self.fd, leaf(name)?, &to.fd, leaf(to_name)?, flags) {
+            Err(Errno::INVAL) if rename == Rename::KeepExisting => {
+                self.rename_beside(name, to, to_name)
+            }
+            renamed => Ok(renamed?),
+        }
+    }
+
+    /// [`Rename::KeepExisting`] where the file system has no such rename (NFS, many by FUSE): a file gets its new name by a
+    /// link, which replaces nothing, and loses its old one.
+    ///
+    /// CRASH: between the two it has both names; the next call for them ends that.
+    /// RACE: a directory, and a file where there are no links, is renamed once nothing was seen at the new name. Over what
+    /// somebody puts there in that moment a directory is not renamed, unless it is an empty directory; a file is.
+    fn rename_beside(&self, name: &[u8], to: &Self, to_name: &[u8]) -> io::Result<()> {
+        let stat = self.stat(name)?;
+        if stat.kind != FileKind::Directory {
+            match self.hard_link(name, to, to_name) {
+                Ok(()) => return self.remove_file(name),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    let is_same =
+                        to.find(to_name)?.is_some_and(|there| there.id.inode == stat.id.inode);
+                    return if is_same { self.remove_file(name) } else { Err(error) };
+                }
+                // No links here, or none of a file that belongs to somebody else.
+                Err(_) => {}
+            }
+        }
+        if to.find(to_name)?.is_some() {
+            return Err(io::ErrorKind::AlreadyExists.into());
+        }
+        Ok(rustix::fs::renameat(&self.fd, leaf(name)?, &to.fd, leaf(to_name)?)?)
     }
 
     /// Removes the name of anything but a directory.
@@ -385,7 +418,8 @@ impl Dir {
             bytes_free: stat.f_bavail.saturating_mul(unit),
             inodes_total: stat.f_files,
             inodes_free: stat.f_favail,
-            block_bytes: stat.f_bsize.max(512),
+            // NFS tells how much is best written at once, 1 MiB; that is not what a file takes.
+            block_bytes: if stat.f_bsize > BLOCK_BYTES_MAX { 4096 } else { stat.f_bsize.max(512) },
             file_system: stat.f_fsid,
             is_read_only: stat.f_flag.contains(rustix::fs::StatVfsMountFlags::RDONLY),
         })
@@ -459,3 +493,6 @@ impl AsFd for Dir {
         self.fd.as_fd()
     }
 }
+
+#[cfg(test)]
+mod tests;

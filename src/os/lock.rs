@@ -41,7 +41,8 @@ impl Drop for Lock {
 /// # Errors
 /// As the operating system says.
 pub fn try_take(directory: &Dir, name: &[u8], about: &[u8]) -> io::Result<Attempt> {
-    // RACE: between taking the lock and writing about it, a rival would read of nobody, or of the holder before.
+    // RACE: between taking the lock and writing about it, a rival would read of nobody, or of the holder before. On NFS this
+    // lock reaches no other host, so that one there may be told so; the lock on the file does.
     flock(directory, FlockOperation::LockExclusive)?;
     let attempt = try_take_alone(directory, name, about);
     flock(directory, FlockOperation::Unlock)?;

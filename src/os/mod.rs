@@ -28,6 +28,7 @@ pub mod operator_file;
 pub mod log_file;
 pub mod foreign_file;
 pub mod programs;
+pub mod mounts;
 pub mod process;
 
 /// An open file. Only this module opens one.

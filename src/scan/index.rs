@@ -49,12 +49,19 @@ pub struct RootId {
     pub device: u64,
     /// Inode.
     pub inode: u64,
+    /// Its file system is mounted on several hosts, and has another device on each: only inodes are compared.
+    pub roams: bool,
 }
 
 impl RootId {
-    /// The identity of the root that looks like `id`.
+    /// The identity of the root that looks like `id`, on a file system of this host.
     pub fn of(id: &StatId) -> Self {
-        Self { device: id.device, inode: id.inode }
+        Self { device: id.device, inode: id.inode, roams: false }
+    }
+
+    /// The device, as an index names it.
+    fn device_named(self) -> u64 {
+        if self.roams { 0 } else { self.device }
     }
 }
 
@@ -151,7 +158,7 @@ impl Index {
         if version != VERSION {
             return Err(reader.unknown(version).into());
         }
-        if (RootId { device: reader.u64()?, inode: reader.u64()? }) != root {
+        if (reader.u64()?, reader.u64()?) != (root.device_named(), root.inode) {
             return Err(Error::OtherRoot);
         }
         let keep =
@@ -287,7 +294,7 @@ impl<W: Write> IndexWriter<W> {
     pub fn finish(mut self, root: RootId, keep: KeepXattrs, whole: Option<Whole>) -> io::Result<W> {
         let mut writer = Writer::new();
         writer.u64(VERSION);
-        writer.u64(root.device);
+        writer.u64(root.device_named());
         writer.u64(root.inode);
         writer.bool(keep.user);
         writer.bool(keep.privileged);
@@ -321,7 +328,7 @@ mod tests {
     use crate::os::stat::{FileKind, Stat, StatId};
     use crate::scan::record::{Held, Record, RecordBuilder};
 
-    const ROOT: RootId = RootId { device: 7, inode: 2 };
+    const ROOT: RootId = RootId { device: 7, inode: 2, roams: false };
 
     fn stat(inode: u64, kind: FileKind) -> Stat {
         let (mtime, ctime) =

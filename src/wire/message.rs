@@ -18,7 +18,8 @@
 //! Examine (in place of Open) ────▶  look, and change nothing
 //!      ◀───────────────────────────  Examined (findings)
 //! ```
-//! A hub that only looks (`Open::looks_only`) hears Opened, and that is all.
+//! A hub that only looks (`Open::looks_only`) hears Opened, and that is all. A witness (`Open::mounted`) answers Look with Opened
+//! and Offer with Planned, as often as it is asked.
 //! Either side says Alive every few seconds while it works; the agent may answer anything with Failed, and ends.
 //! FORMAT: every line of the encoders and decoders below. `docs/protocol.md` carries the hash of these files.
 #![deny(clippy::indexing_slicing, clippy::arithmetic_side_effects)]
@@ -28,7 +29,9 @@ mod to_agent;
 mod to_hub;
 
 pub use examine::{Examine, Examined, FINDINGS_MAX, Finding, Identity, Level, Logins};
-pub use to_agent::{ManifestPart, Offer, Open, Packing, SourcePlace, Stage, ToAgent};
+pub use to_agent::{
+    ManifestPart, Mounted, Offer, Open, Packing, Part, SourcePlace, Stage, ToAgent,
+};
 pub use to_hub::{CHANGES_MAX, Failed, FailedClass, Free, Opened, Pending, Planned, ToHub};
 
 use crate::model::codec::{Reader, Result, Writer};

@@ -47,7 +47,7 @@ fn found(text: &str, count: usize) -> Examined {
         hint: text.to_owned(),
     };
     let directory = Some(Identity { boot: text.to_owned(), device: 1, inode: u64::MAX });
-    Examined { directory, findings: vec![finding; count] }
+    Examined { directory, share: None, findings: vec![finding; count] }
 }
 
 #[test]

@@ -19,7 +19,8 @@ use depsync::node::steps::{Step, Steps};
 use depsync::wire::frame;
 use depsync::wire::message::{
     Examine, Examined, Failed, FailedClass, Finding, Free, Identity, Level, Logins, ManifestPart,
-    Offer, Open, Opened, Packing, Pending, Planned, SourcePlace, Stage, ToAgent, ToHub, Txid,
+    Mounted, Offer, Open, Opened, Packing, Pending, Planned, SourcePlace, Stage, ToAgent, ToHub,
+    Txid,
 };
 use depsync::wire::preamble;
 use zstd::stream::raw::{Encoder, InBuffer, Operation as _, OutBuffer};
@@ -75,6 +76,8 @@ fn messages() -> Done {
         read_only: false,
         source: SourcePlace { boot: "id".into(), ancestry: vec![(1, 2), (1, 300)] },
         looks_only: false,
+        number: 0,
+        mounted: Mounted::OWN,
     };
     let mut header = Writer::new();
     small_manifest().header().encode(&mut header);
@@ -179,7 +182,11 @@ fn answers() -> Vec<ToHub> {
         ToHub::Aborted,
         ToHub::Alive,
         ToHub::Failed(failed),
-        ToHub::Examined(Examined { directory: Some(directory), findings: vec![finding] }),
+        ToHub::Examined(Examined {
+            directory: Some(directory),
+            share: None,
+            findings: vec![finding],
+        }),
     ]
 }
 

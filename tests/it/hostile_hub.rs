@@ -21,8 +21,8 @@ use depsync::model::plan::{CommitStyle, MaxDelete};
 use depsync::model::want::Batches;
 use depsync::wire::frame::{self, HEADER_BYTES};
 use depsync::wire::message::{
-    FailedClass, ManifestPart, Offer, Open, Packing, Planned, SourcePlace, Stage, ToAgent, ToHub,
-    Txid,
+    FailedClass, ManifestPart, Mounted, Offer, Open, Packing, Planned, SourcePlace, Stage, ToAgent,
+    ToHub, Txid,
 };
 use depsync::wire::preamble;
 
@@ -148,6 +148,8 @@ impl Talk {
             read_only: false,
             source: SourcePlace::default(),
             looks_only: false,
+            number: 0,
+            mounted: Mounted::OWN,
         };
         let offer = Offer {
             release: Digest::of(Domain::Tree, &manifest),

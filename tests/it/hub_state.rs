@@ -205,7 +205,7 @@ fn a_run_ends_at_its_deadline() {
 fn a_node_that_falls_silent_is_given_up() {
     let cluster = one_behind();
     fs::create_dir(cluster.path().join("bin")).unwrap();
-    let greeting = r"printf '\000depsync-agent\000\003\000\n'";
+    let greeting = r"printf '\000depsync-agent\000\004\000\n'";
     let text = format!(
         "#!/bin/sh\ncase \" $* \" in *' -G '*|*' -V '*|*' -O '*) exit 1;; esac\n{greeting}\nexec sleep 20\n"
     );

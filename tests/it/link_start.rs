@@ -127,7 +127,7 @@ async fn fault_121_a_forced_agent_needs_no_upload() {
     // It answers at once, and skips what is sent before the hub's preamble, as `depsync agent --restrict` does.
     let server = SshServer::start("");
     let forced = server.path("forced");
-    script(&forced, "#!/bin/sh\nprintf '\\000depsync-agent\\000\\003\\000\\nready'\nexec cat\n");
+    script(&forced, "#!/bin/sh\nprintf '\\000depsync-agent\\000\\004\\000\\nready'\nexec cat\n");
     let key = fs::read_to_string(server.path("user.pub")).unwrap();
     let line = format!("restrict,command=\"{} agent\" {key}", forced.display());
     fs::write(server.path("authorized"), line).unwrap();

@@ -77,6 +77,7 @@ mod recipe_systemd;
 mod release_file;
 mod returning_nodes;
 mod rollback;
+mod shared;
 mod simulation;
 mod power_loss;
 mod presets;

@@ -12,6 +12,7 @@ use depsync::node::place::Place;
 use depsync::node::steps::{Step, Steps};
 use depsync::os::meta::KeepXattrs;
 use depsync::os::root::{self, Missing};
+use depsync::wire::message::Mounted;
 
 use crate::cluster::stamps;
 
@@ -33,6 +34,7 @@ fn place(path: &Path) -> Place {
         real_path: root.real_path,
         state: None,
         confines: false,
+        mounted: Mounted::OWN,
     }
 }
 

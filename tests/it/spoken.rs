@@ -13,8 +13,8 @@ use depsync::node::agent::{self, AgentOptions};
 use depsync::os::clock;
 use depsync::wire::frame::{self, HEADER_BYTES, Header};
 use depsync::wire::message::{
-    Failed, ManifestPart, Offer, Open, Opened, Packing, Planned, SourcePlace, Stage, ToAgent,
-    ToHub, Txid,
+    Failed, ManifestPart, Mounted, Offer, Open, Opened, Packing, Planned, SourcePlace, Stage,
+    ToAgent, ToHub, Txid,
 };
 use depsync::wire::preamble::{AGENT, HUB};
 
@@ -55,6 +55,8 @@ impl Spoken {
             read_only: false,
             source: SourcePlace::default(),
             looks_only: false,
+            number: 0,
+            mounted: Mounted::OWN,
         }
     }
 

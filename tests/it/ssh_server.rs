@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 pub(crate) const TOOLS: &[&str] = &["ssh", "sshd", "ssh-keygen"];
 
 /// A fake agent: verifies anything, answers, and sends back what it reads.
-pub(crate) const ECHO_AGENT: &str = "#!/bin/sh\n[ \"$2\" = --verify ] && exit 0\nprintf '\\000depsync-agent\\000\\003\\000\\n'\nexec cat\n";
+pub(crate) const ECHO_AGENT: &str = "#!/bin/sh\n[ \"$2\" = --verify ] && exit 0\nprintf '\\000depsync-agent\\000\\004\\000\\n'\nexec cat\n";
 
 /// A running sshd; it and its control sockets' masters end with the value.
 pub(crate) struct SshServer {

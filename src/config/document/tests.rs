@@ -134,7 +134,6 @@ fn what_later_versions_take_is_refused_by_name() {
         "[hooks]\npre_push = \"x\"",
         "[rollout]\nstrategy = \"rolling\"",
         "[rollout]\nstagger = \"2s\"",
-        "[storage]\napproach = \"shared\"",
     ] {
         let (message, _) = refused(text);
         assert!(message.contains("supported by this version"), "{text}: {message}");

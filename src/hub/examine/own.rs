@@ -16,7 +16,7 @@ use crate::model::target::Target;
 use crate::model::untrusted::Untrusted;
 use crate::node::examine::Findings;
 use crate::node::examine::neighbours::{self, Side};
-use crate::node::place::is_network;
+use crate::node::share::is_network;
 use crate::os::child::Invocation;
 use crate::os::dir::Dir;
 use crate::os::root::{self, Missing};

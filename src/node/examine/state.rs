@@ -9,30 +9,34 @@ use crate::model::digest::{Digest, Domain};
 use crate::model::path::STATE_DIRECTORY;
 use crate::node::error::{Error, io_error};
 use crate::node::journal::{Journal, Phase};
-use crate::node::place::{is_network, read_holder};
+use crate::node::{lease, share};
 use crate::os::dir::Dir;
+use crate::os::host;
 use crate::os::root::Missing;
 use crate::os::stat::FileKind;
-use crate::os::{host, lock};
+use crate::wire::message::Part;
 
 /// Looks at the state, if there is any, and at the place where it would be made.
 ///
 /// # Errors
 /// What keeps it from being looked at.
 pub(super) fn check(look: &Look<'_>, found: &mut Findings) -> Result<(), Error> {
-    let state = match &look.wanted.open.state_dir {
-        Some(path) => find_elsewhere(look, Path::new(path), found)?,
-        None => find_beside(look, found)?,
-    };
-    let Some(state) = state else { return Ok(()) };
-    let holder = lock::holder(&state, b"lock").map_err(io_error("look at", "the lease"))?;
+    let Some(state) = find(look, found)? else { return Ok(()) };
+    let holder = lease::holder(&state).map_err(io_error("look at", "the lease"))?;
     if let Some(by) = &holder {
-        let by = read_holder(by).map_or_else(String::new, |(_, holder)| format!(": {holder}"));
-        let message = format!("another run holds this target{by}");
+        let message = format!("another run holds this target: {by}");
         found.warning("busy", message, "wait for that run, and look again");
     }
     check_journal(&state, holder.is_some(), found);
     Ok(())
+}
+
+/// The state directory, if there is one.
+pub(super) fn find(look: &Look<'_>, found: &mut Findings) -> Result<Option<Dir>, Error> {
+    match &look.wanted.open.state_dir {
+        Some(path) => find_elsewhere(look, Path::new(path), found),
+        None => find_beside(look, found),
+    }
 }
 
 /// Where nobody names another place: beside the root, or in it where it is mounted.
@@ -85,7 +89,7 @@ fn find_elsewhere(
         return Ok(None);
     }
     let kind = around.file_system_type().map_err(io_error("look at", &name))?;
-    if is_network(kind) {
+    if look.wanted.open.mounted.part == Part::Own && share::is_network(kind) {
         let message = format!("the state directory {name} is on a network file system");
         found.error("network-file-system", message, "name a directory on the node's own disk");
     }

@@ -6,13 +6,18 @@ use super::{Findings, Look, shown, user};
 use crate::model::path::TreePath;
 use crate::model::plan::CommitStyle;
 use crate::node::error::{Error, io_error};
-use crate::node::place::{Allowed, is_network, is_privileged};
+use crate::node::place::{Allowed, is_privileged};
+use crate::node::share;
 use crate::os::dir::Dir;
 use crate::os::host;
 use crate::os::root::{self, Missing};
+use crate::wire::message::Part;
 
 /// Free inodes that any push needs; fewer than one of a hundred are told before.
 const INODES_MIN: u64 = 32;
+
+/// What a handle is whose file the server does not know any more.
+pub(super) const STALE: &str = "stale-handle";
 
 /// The word for a root that cannot be opened, where it is more than the error's own.
 pub(super) fn word(error: &Error) -> Option<&'static str> {
@@ -21,6 +26,7 @@ pub(super) fn word(error: &Error) -> Option<&'static str> {
         Error::Root(root::Error::NotDirectory { .. }) => Some("not-a-directory"),
         Error::Root(root::Error::ForeignLink { .. }) => Some("foreign-link"),
         Error::Root(root::Error::OpenParent { .. }) => Some("open-parent"),
+        Error::Root(root::Error::Open { source, .. }) if share::is_stale(source) => Some(STALE),
         _ => None,
     }
 }
@@ -128,9 +134,9 @@ fn check_owner(look: &Look<'_>, found: &mut Findings) -> Result<(), Error> {
 fn check_file_system(look: &Look<'_>, found: &mut Findings) -> Result<(), Error> {
     let failed = |error| io_error("look at", look.shown())(error);
     let kind = look.around().file_system_type().map_err(failed)?;
-    if is_network(kind) {
+    if look.wanted.open.mounted.part == Part::Own && share::is_network(kind) {
         let message = format!("{} is on a network file system", look.shown());
-        let hint = "name a directory on the node's own disk";
+        let hint = "name a directory on the node's own disk, or, if all nodes mount this one, set approach = \"shared\" in [storage]";
         found.error("network-file-system", message, hint);
     }
     if look.around().folds_names().map_err(failed)? {
@@ -157,7 +163,8 @@ fn made_for_others(kind: u64) -> Option<&'static str> {
 
 fn check_room(look: &Look<'_>, found: &mut Findings) -> Result<(), Error> {
     let room = look.around().room().map_err(io_error("look at", look.shown()))?;
-    if room.is_read_only {
+    // Of a share only the node that writes needs more.
+    if room.is_read_only && look.writes() {
         let message = format!("{} is on a file system that is mounted read-only", look.shown());
         found.error("read-only", message, "mount it writable");
     }

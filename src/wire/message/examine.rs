@@ -3,6 +3,7 @@
 use super::to_agent::Open;
 use super::{TEXT_BYTES_MAX, from_tag, put_text, tag_in};
 use crate::model::codec::{Reader, Result, Writer};
+use crate::model::digest::Digest;
 use crate::model::limits;
 use crate::model::plan::CommitStyle;
 
@@ -38,6 +39,8 @@ pub struct Logins {
 pub struct Examined {
     /// Which directory the target is, if it is there: two names for one are found by it.
     pub directory: Option<Identity>,
+    /// What the journal there is known by, where nodes share the target and something was pushed.
+    pub share: Option<Digest>,
     /// One for each thing; at most as many as a message takes are sent.
     pub findings: Vec<Finding>,
 }
@@ -117,6 +120,7 @@ impl Examined {
             w.u64(directory.device);
             w.u64(directory.inode);
         });
+        w.option(self.share.as_ref(), Writer::digest);
         let shown = self.findings.get(..FINDINGS_MAX).unwrap_or(&self.findings);
         w.list(shown, |w, finding| {
             put_text(w, &finding.check);
@@ -130,6 +134,7 @@ impl Examined {
         let directory = r.option(|r| {
             Ok(Identity { boot: r.text(TEXT_BYTES_MAX)?, device: r.u64()?, inode: r.u64()? })
         })?;
+        let share = r.option(Reader::digest)?;
         let findings = r.list(FINDINGS_MAX, |r| {
             Ok(Finding {
                 check: r.text(TEXT_BYTES_MAX)?,
@@ -138,7 +143,7 @@ impl Examined {
                 hint: r.text(TEXT_BYTES_MAX)?,
             })
         })?;
-        Ok(Self { directory, findings })
+        Ok(Self { directory, share, findings })
     }
 }
 
@@ -154,7 +159,7 @@ mod tests {
             message: "x".repeat(TEXT_BYTES_MAX + 1),
             hint: String::new(),
         };
-        Examined { directory: None, findings: vec![finding; count] }
+        Examined { directory: None, share: None, findings: vec![finding; count] }
     }
 
     #[test]
@@ -166,6 +171,7 @@ mod tests {
         let mut writer = Writer::new();
         writer.u8(10);
         writer.option(None::<&Identity>, |_, _| ());
+        writer.option(None::<&Digest>, |_, _| ());
         writer.list(&[(); FINDINGS_MAX + 1], |w, ()| {
             put_text(w, "clock");
             w.u8(0);

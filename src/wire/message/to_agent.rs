@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::examine::Examine;
-use super::{TEXT_BYTES_MAX, Txid, get_time, get_txid, put_text, put_time};
+use super::{TEXT_BYTES_MAX, Txid, from_tag, get_time, get_txid, put_text, put_time, tag_in};
 use crate::model::codec::{Reader, Result, Writer};
 use crate::model::entry::Timestamp;
 use crate::model::keep::Keep;
@@ -45,6 +45,36 @@ pub enum ToAgent {
     Alive,
     /// Say what would fail, in the place of [`ToAgent::Open`].
     Examine(Examine),
+    /// A witness looks at the share once more, and says *Opened*.
+    Look,
+}
+
+/// Which part an agent has in its run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The target is its node's own.
+    Own,
+    /// The target is on a file system that all nodes mount, and it writes there for all of them.
+    Writer,
+    /// The target is on a file system that all nodes mount, and it looks at what the writer wrote, through its own node's
+    /// mount: it takes no lease and changes nothing.
+    Witness,
+}
+
+const PARTS: [Part; 3] = [Part::Own, Part::Writer, Part::Witness];
+
+/// What is expected of the file system under a target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Mounted {
+    /// Which part the agent has.
+    pub part: Part,
+    /// A share may be a file system that is not known as one that several hosts mount: this host may be its server.
+    pub allow_local: bool,
+}
+
+impl Mounted {
+    /// What is expected where each node has a directory of its own.
+    pub const OWN: Self = Self { part: Part::Own, allow_local: false };
 }
 
 /// How the chunks of a batch travel. The bytes of its history are those of the compressed batches since the last fresh
@@ -91,6 +121,10 @@ pub struct Open {
     pub source: SourcePlace,
     /// Take no lease and end with *Opened*: a look at the journal, beside whatever run is under way. Goes with `read_only`.
     pub looks_only: bool,
+    /// The place of this target among those of the run: two that are one directory are found by it.
+    pub number: u32,
+    /// What its file system is to be.
+    pub mounted: Mounted,
 }
 
 /// Where a source is: on which machine, and below which directories.
@@ -206,6 +240,7 @@ impl ToAgent {
                 w.u8(9);
                 examine.encode(w);
             }
+            Self::Look => w.u8(10),
         }
         writer.finish()
     }
@@ -245,6 +280,7 @@ impl ToAgent {
             7 => Self::Abort,
             8 => Self::Alive,
             9 => Self::Examine(Examine::decode(r)?),
+            10 => Self::Look,
             tag => return Err(r.unknown(u64::from(tag))),
         };
         reader.finish()?;
@@ -268,6 +304,9 @@ impl Open {
             w.u64(*inode);
         });
         w.bool(self.looks_only);
+        w.u64(u64::from(self.number));
+        w.u8(tag_in(&PARTS, &self.mounted.part));
+        w.bool(self.mounted.allow_local);
     }
 
     pub(super) fn decode(r: &mut Reader<'_>) -> Result<Self> {
@@ -285,6 +324,8 @@ impl Open {
                 ancestry: r.list(limits::PATH_BYTES_MAX, |r| Ok((r.u64()?, r.u64()?)))?,
             },
             looks_only: r.bool()?,
+            number: r.u32()?,
+            mounted: Mounted { part: from_tag(r, &PARTS)?, allow_local: r.bool()? },
         })
     }
 }

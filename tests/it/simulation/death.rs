@@ -6,7 +6,7 @@ use depsync::node::journal::{Journal, Phase, Record};
 use depsync::node::place::{Allowed, Place};
 use depsync::node::steps::{self, Steps};
 use depsync::os::{clock, durable};
-use depsync::wire::message::{Open, SourcePlace, Txid};
+use depsync::wire::message::{Mounted, Open, SourcePlace, Txid};
 
 /// A transaction that waits for its decision.
 pub(crate) struct Waiting {
@@ -30,6 +30,8 @@ pub(crate) fn waiting_at(root: &[u8]) -> Option<Waiting> {
         read_only: false,
         source: SourcePlace::default(),
         looks_only: false,
+        number: 0,
+        mounted: Mounted::OWN,
     };
     let allowed = Allowed { home: "/".into(), ..Allowed::default() };
     let place = Place::open(&open, &allowed).ok()?;

@@ -1,0 +1,122 @@
+//! The lease of a target: a kernel lock, and in its file who holds it.
+//!
+//! Where hosts share a file system whose locks do not reach from one to the other (sshfs), the lock is no wall. What
+//! the file says is seen from everywhere all the same: two targets of one run that are one directory are found by it, and
+//! a run finds out before it commits that another has come after it.
+
+use std::io;
+
+use super::error::{Error, io_error};
+use crate::model::codec::{Reader, Writer};
+use crate::model::untrusted::Untrusted;
+use crate::os::dir::Dir;
+use crate::os::durable;
+use crate::os::lock::{self, Attempt, Lock};
+use crate::wire::message::{Open, Txid};
+
+/// The file.
+pub(super) const NAME: &[u8] = b"lock";
+/// Longest that is read of it.
+const BYTES_MAX: u64 = 4096;
+
+/// A held lease.
+#[derive(Debug)]
+pub struct Lease {
+    _lock: Lock,
+    /// What this run wrote about itself.
+    about: Vec<u8>,
+    run: Txid,
+    number: u32,
+    /// Others may have written there in spite of the lock.
+    is_watched: bool,
+}
+
+/// Who holds a lease, or held it last.
+struct Holder {
+    run: Txid,
+    /// Which of the run's targets.
+    number: u32,
+    /// For people, escaped.
+    shown: String,
+}
+
+impl Lease {
+    /// Takes the lease of the target with the state directory `state`; `is_watched` where its lock may not reach all hosts
+    /// that have the directory.
+    ///
+    /// # Errors
+    /// [`Error::Busy`], [`Error::SameRun`], [`Error::Io`].
+    pub fn take(state: &Dir, open: &Open, is_watched: bool) -> Result<Self, Error> {
+        let mut writer = Writer::new();
+        writer.raw(&open.run.0);
+        writer.u64(u64::from(open.number));
+        writer.text(&format!("{}, cluster {}", open.holder, open.cluster));
+        let about = writer.finish();
+        if is_watched && let Some(before) = read(state)?.as_deref().and_then(holder_in) {
+            refuse_same(open.run, open.number, before)?;
+        }
+        match lock::try_take(state, NAME, &about).map_err(io_error("lock", "the target"))? {
+            Attempt::Taken(lock) => {
+                Ok(Self { _lock: lock, about, run: open.run, number: open.number, is_watched })
+            }
+            Attempt::Held { by } => Err(held(open.run, holder_in(&by))),
+        }
+    }
+
+    /// Finds out whether it is still this run's, where the lock alone does not say so.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] or [`Error::SameRun`] if another has written over it; [`Error::Io`].
+    pub fn check(&self, state: &Dir) -> Result<(), Error> {
+        if !self.is_watched {
+            return Ok(());
+        }
+        // A full disk leaves it empty.
+        let now = read(state)?.unwrap_or_default();
+        if now.is_empty() || now == self.about {
+            return Ok(());
+        }
+        let holder = holder_in(&now);
+        match holder {
+            Some(holder) if holder.run == self.run => refuse_same(self.run, self.number, holder),
+            holder => Err(held(self.run, holder)),
+        }
+    }
+}
+
+fn read(state: &Dir) -> Result<Option<Vec<u8>>, Error> {
+    durable::read(state, NAME, BYTES_MAX).map_err(io_error("read", "the lease"))
+}
+
+/// Two targets of one run are one directory.
+fn refuse_same(run: Txid, number: u32, other: Holder) -> Result<(), Error> {
+    if other.run == run && other.number != number {
+        return Err(Error::SameRun { holder: other.shown });
+    }
+    Ok(())
+}
+
+fn held(run: Txid, holder: Option<Holder>) -> Error {
+    match holder {
+        Some(holder) if holder.run == run => Error::SameRun { holder: holder.shown },
+        Some(holder) => Error::Busy { holder: holder.shown, run: holder.run },
+        None => Error::Busy { holder: String::new(), run: Txid([0; 16]) },
+    }
+}
+
+/// Who holds the lease of the target with the state directory `state`, escaped; `None` if nobody does.
+///
+/// # Errors
+/// As the operating system says.
+pub fn holder(state: &Dir) -> io::Result<Option<String>> {
+    let held = lock::holder(state, NAME)?;
+    Ok(held.map(|by| holder_in(&by).map_or_else(|| "another run".into(), |holder| holder.shown)))
+}
+
+fn holder_in(bytes: &[u8]) -> Option<Holder> {
+    let mut reader = Reader::new(bytes, "lock");
+    let run = Txid(reader.raw(16).ok()?.try_into().ok()?);
+    let number = reader.u32().ok()?;
+    let holder = reader.text(4096).ok()?;
+    Some(Holder { run, number, shown: Untrusted::new(holder.as_bytes()).to_string() })
+}
