@@ -120,3 +120,61 @@ fn holder_in(bytes: &[u8]) -> Option<Holder> {
     let holder = reader.text(4096).ok()?;
     Some(Holder { run, number, shown: Untrusted::new(holder.as_bytes()).to_string() })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entry::Timestamp;
+    use crate::os::root::{self, Missing};
+    use crate::wire::message::{Mounted, SourcePlace};
+
+    fn open(run: u8, number: u32) -> Open {
+        Open {
+            run: Txid([run; 16]),
+            cluster: "mi".into(),
+            holder: "a test".into(),
+            directory: b"/srv".to_vec(),
+            state_dir: None,
+            make_path: false,
+            clock: Timestamp { seconds: 0, nanos: 0 },
+            read_only: false,
+            source: SourcePlace::default(),
+            looks_only: false,
+            number,
+            mounted: Mounted::OWN,
+        }
+    }
+
+    #[test]
+    fn where_locks_reach_no_other_host_what_the_file_says_is_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let state = root::open(directory.path(), Missing::Refuse).expect("opened").dir;
+        let state = state.expect("a directory");
+        // A lock that another host does not see is as good as one given back.
+        let take = |run, number| Lease::take(&state, &open(run, number), true);
+        drop(take(1, 0).expect("taken"));
+        assert!(matches!(take(1, 1), Err(Error::SameRun { .. })), "two targets, one directory");
+        drop(take(1, 0).expect("the same target, once more"));
+        let first = take(2, 0).expect("an earlier run has ended");
+        first.check(&state).expect("nobody wrote");
+        for (by, is_same) in [(open(2, 1), true), (open(3, 0), false)] {
+            drop(first_of(&state, &by));
+            match first.check(&state) {
+                Err(Error::SameRun { .. }) => assert!(is_same),
+                Err(Error::Busy { run, .. }) => assert!(!is_same && run == by.run),
+                other => panic!("{other:?}"),
+            }
+        }
+        durable::replace(&state, NAME, b"").expect("emptied");
+        first.check(&state).expect("a full disk leaves it empty");
+        let unwatched = Lease { is_watched: false, ..first };
+        durable::replace(&state, NAME, b"whatever").expect("written");
+        unwatched.check(&state).expect("the kernel's lock is enough");
+    }
+
+    /// The lease as another host takes it that does not see the lock.
+    fn first_of(state: &Dir, by: &Open) -> Lease {
+        durable::replace(state, NAME, b"").expect("another file, and so another lock");
+        Lease::take(state, by, true).expect("taken")
+    }
+}

@@ -6,6 +6,7 @@ use std::os::unix::fs::symlink;
 use std::path::Path;
 
 use crate::cluster::{Cluster, Mount, Outcome, stamps};
+use crate::doctor::{assert_found, doctor};
 
 /// A cluster whose `count` targets are one directory.
 fn shared(count: usize) -> Cluster {
@@ -163,4 +164,24 @@ fn targets_of_a_share_that_are_called_otherwise_are_refused_before_anything_is_a
     let outcome = Outcome::of(command.arg("--node").arg(cluster.path().join("n0/other")));
     outcome.expect(64);
     assert!(!cluster.path().join("state").exists());
+}
+
+#[test]
+fn doctor_names_a_node_with_another_share_and_one_with_none() {
+    let mut cluster = shared(2);
+    cluster.write("a.xml", "one");
+    assert_found(&doctor(&cluster, &[]), &[]);
+    cluster.push(&[]).expect(0);
+    let other = cluster.path().join("n2/tree");
+    fs::create_dir_all(&other).unwrap();
+    cluster.nodes.push(other);
+    let stamps_of = |cluster: &Cluster| ["n0", "n2"].map(|name| stamps(&cluster.path().join(name)));
+    let before = stamps_of(&cluster);
+    assert_found(&doctor(&cluster, &[]), &["n2 other-share error"]);
+    configure(&mut cluster, "");
+    let bare = ["n0 not-mounted error", "n1 not-mounted error", "n2 not-mounted error"];
+    assert_found(&doctor(&cluster, &[]), &bare);
+    cluster.options.clear();
+    assert_found(&doctor(&cluster, &[]), &["n1 same-directory error"]);
+    assert_eq!(stamps_of(&cluster), before, "something was changed");
 }
