@@ -222,7 +222,7 @@ fn tell_doubles(all: &mut [(usize, Target, Asked)]) {
         if let Some((_, first)) = seen.iter().find(|(other, _)| *other == directory) {
             let mut found = Findings::default();
             let message = format!("it is the same directory as {first}");
-            found.error("same-directory", message, "list each directory of each node once");
+            found.error("same-directory", message, "list each directory once; where all nodes mount one file system, set approach = \"shared\" in [storage]");
             asked.0.findings.extend(found.into_inner());
         } else {
             seen.push((directory, target.to_string()));

@@ -113,10 +113,12 @@ impl Session {
         let state = self.outcome.state;
         self.event(Event::Finished { node: self.node, state });
         let failure = self.outcome.failure.clone();
-        if let Some(share) = &self.shared.share {
-            share.has_ended(self.node, state, failure.as_ref());
-        }
+        let heard = failure.clone();
         drop(self.reports.send(Report::Ended { node: self.node, state, failure }));
+        // Behind the report: why a node that writes has failed is heard before what that means for the others.
+        if let Some(share) = &self.shared.share {
+            share.has_ended(self.node, state, heard.as_ref());
+        }
         Left {
             node: self.node,
             outcome: self.outcome,

@@ -68,17 +68,19 @@ impl Session {
         let mut orders = self.orders.clone();
         tokio::select! {
             turn = share.until(is_there) => match turn {
-                Turn::Over(node, why) => Err(Ended::Failed(self.not_written(node, &why))),
+                Turn::Over(node, why) => {
+                    let message = format!("nothing changed here: {}", self.told(node, &why));
+                    Err(Ended::Failed(Failure::said(Verdict::Fail, "aborted", message, None)))
+                }
                 turn => Ok(turn),
             },
             () = self.stopped(&mut orders) => Err(self.aborted()),
         }
     }
 
-    fn not_written(&self, node: usize, why: &Failure) -> Failure {
-        let name = self.name_of(node);
-        let message = format!("the share was not written: {name}: {}", why.message);
-        Failure { message, ..why.clone() }
+    /// What the node that writes has failed of, as the whole run is told it.
+    fn told(&self, node: usize, why: &Failure) -> String {
+        format!("{}: {}", self.name_of(node), why.message)
     }
 
     fn name_of(&self, node: usize) -> String {
@@ -142,7 +144,11 @@ impl Session {
                 return Err(self.aborted());
             }
             match share.until(|turn| matches!(turn, Turn::Seen(_) | Turn::Over(..))).await {
-                Turn::Over(node, why) => Err(pending(self.not_written(node, &why))),
+                Turn::Over(node, why) => {
+                    let message =
+                        format!("the share is not written yet: {}", self.told(node, &why));
+                    Err(pending(Failure { message, ..why }))
+                }
                 _ => Ok(()),
             }
         };

@@ -115,7 +115,9 @@ impl Error {
             Self::SameRun { .. } => (
                 FailedClass::SameRun,
                 "same-directory",
-                hint("list each directory of each node once"),
+                hint(
+                    "list each directory once; where all nodes mount one file system, set approach = \"shared\" in [storage]",
+                ),
             ),
             Self::State { .. } => (
                 FailedClass::Integrity,
