@@ -109,7 +109,12 @@ fn steps(approach: Approach, config: Option<&Path>, cluster: &str, run: &RunOpti
             steps.push(with("recipe cron", "a crontab instead, where there is no systemd"));
         }
         Approach::Shared => {
-            steps.push(with("recipe nfs", "exports of the server, mounts of the nodes"));
+            let why = "exports of the server, mounts of the nodes";
+            steps.push(with("recipe nfs --server HOST --export DIR", why));
+            steps.push(with(
+                "doctor",
+                "with approach = \"shared\" in [storage]: the mounts of the nodes",
+            ));
         }
         Approach::ReleaseFiles => {
             let release = word(format!("{cluster}.depsync").as_bytes());

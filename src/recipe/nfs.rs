@@ -5,7 +5,7 @@ use minijinja::value::Value;
 use super::templates::Context;
 use super::values::{directory_text, path_text, text};
 use super::{Error, File, Recipe, Templates, Values, quote};
-use crate::model::target::{SshHost, Target};
+use crate::model::target::{SshHost, SshUser, Target};
 
 /// Bytes that the name of a unit may have.
 const UNIT_BYTES_MAX: usize = 255;
@@ -47,6 +47,7 @@ impl Share {
 /// # Errors
 /// [`Error`]; no node behind ssh, or no one place to mount at.
 pub fn recipe(values: &Values, options: &Options, templates: &Templates) -> Result<Recipe, Error> {
+    let is_shared = values.run.node.share.is_some();
     let mut clients: Vec<String> =
         values.remote().map(|target| target.host.as_str().to_owned()).collect();
     clients.sort_unstable();
@@ -57,6 +58,18 @@ pub fn recipe(values: &Values, options: &Options, templates: &Templates) -> Resu
             hint: "list the nodes as host:dir",
         });
     }
+    if is_shared && values.run.targets.iter().any(|target| matches!(target, Target::Local(_))) {
+        clients.push(values.host.clone());
+    }
+    if is_shared && options.export.is_none() {
+        return Err(Error::Contradiction {
+            message: "the approach is \"shared\", and which directory is the share is not known"
+                .to_owned(),
+            hint: "name the server's directory with --export DIR; it is another than the source",
+        });
+    }
+    let is_root = |user: &SshUser| user.as_str() == "root";
+    let has_root = values.remote().any(|target| target.user.as_ref().is_some_and(is_root));
     let server = server(values, options)?;
     let shares = shares(values, options)?;
     let mut context: Context = values.context()?;
@@ -64,7 +77,8 @@ pub fn recipe(values: &Values, options: &Options, templates: &Templates) -> Resu
         ("server", Value::from(server)),
         ("clients", Value::from(clients)),
         ("shares", Value::from(shares.iter().map(Share::value).collect::<Vec<_>>())),
-        ("is_writable", Value::from(options.is_writable)),
+        ("is_writable", Value::from(options.is_writable || is_shared)),
+        ("squashes_root", Value::from(!(is_shared && has_root))),
     ]);
     let (path, template, load) = if options.is_ganesha {
         ("server/ganesha.conf", "nfs/ganesha.conf", "systemctl restart nfs-ganesha")

@@ -117,7 +117,10 @@ fn the_rate_of_the_history_decides_between_the_approaches() {
     assert_eq!(line["approach"], "shared");
     assert!(line["reasons"][0].as_str().unwrap().contains("here it is"), "{line}");
     let steps = line["steps"].to_string();
-    assert!(steps.contains("depsync recipe nfs -c depsync.toml"), "{steps}");
+    assert!(
+        steps.contains("depsync recipe nfs --server HOST --export DIR -c depsync.toml"),
+        "{steps}"
+    );
     assert!(steps.contains("\"depsync init\""), "there is no configuration yet: {steps}");
 }
 

@@ -82,3 +82,28 @@ fn what_cannot_be_mounted_is_refused() {
         .run(&["recipe", "nfs", "-c", "deep.toml", "--mount", &deep])
         .assert_usage(&["over 255 bytes"]);
 }
+
+#[test]
+fn nodes_of_a_share_write_and_root_stays_root_where_agents_are_root() {
+    let bench = Bench::with_source();
+    let shared = format!("{CLUSTER}[storage]\napproach = \"shared\"\n");
+    bench.write("depsync.toml", shared.as_bytes());
+    bench.run(&["recipe", "nfs", "--server", "nfs-1"]).assert_usage(&["--export"]);
+    let arguments = ["recipe", "nfs", "--server", "nfs-1", "--export", "/srv/live"];
+    let ran = bench.run(&arguments);
+    assert_eq!(ran.code, 0, "{}", ran.stderr);
+    assert!(
+        ran.stdout.contains("/srv/live mi-1(rw,sync,no_subtree_check,root_squash,"),
+        "{}",
+        ran.stdout
+    );
+    bench.write("depsync.toml", shared.replace("wso2@mi-2", "root@mi-2").as_bytes());
+    for (more, words) in [
+        (None, "(rw,sync,no_subtree_check,no_root_squash,"),
+        (Some("--ganesha"), "Squash = No_Root_Squash;"),
+    ] {
+        let ran = bench.run(&arguments.iter().copied().chain(more).collect::<Vec<_>>());
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert!(ran.stdout.contains(words), "{words}: {}", ran.stdout);
+    }
+}
