@@ -107,7 +107,7 @@ pub fn answer(
 }
 
 /// The answer of a tree that is the release already.
-fn clean(notes: Vec<String>) -> Planned {
+pub(super) fn clean(notes: Vec<String>) -> Planned {
     Planned {
         is_clean: true,
         counts: Counts::default(),

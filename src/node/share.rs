@@ -23,6 +23,11 @@ const LUSTRE: u64 = 0x0bd0_0bd0;
 const GPFS: u64 = 0x4750_4653;
 const BEEGFS: u64 = 0x1983_0326;
 
+/// True for a file system by FUSE, of whose names the kernel remembers some for a while without asking.
+pub fn remembers_names(kind: u64) -> bool {
+    kind == FUSE
+}
+
 /// True for a file system that is somebody else's disk, where a node's own directory may not lie.
 pub fn is_network(kind: u64) -> bool {
     [NFS, CIFS, SMB2, NINE_P].contains(&kind)

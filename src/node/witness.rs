@@ -3,12 +3,17 @@
 //! What a mount shows may be older than what is there: attributes and names are cached for a while (nfs(5), acregmax). So
 //! each look opens the target anew, by its path.
 
+use std::collections::BTreeSet;
+
 use super::agent::{AgentOptions, Hub, opened, unexpected};
-use super::error::Error;
+use super::error::{Error, io_error};
 use super::journal::{Journal, Standing};
-use super::offer;
 use super::place::Place;
-use crate::wire::message::{Offer, Open, Opened, ToAgent, ToHub};
+use super::{kept, offer, share};
+use crate::model::path::TreePath;
+use crate::model::plan::Counts;
+use crate::os::dir::Dir;
+use crate::wire::message::{Offer, Open, Opened, Planned, ToAgent, ToHub};
 
 /// Answers *Look* and *Offer* until the hub has heard enough. Takes no lease, makes and changes nothing.
 ///
@@ -41,7 +46,50 @@ fn look(open: &Open, options: &AgentOptions) -> Result<Opened, Error> {
 
 fn inspect(hub: &Hub, open: &Open, wanted: &Offer, options: &AgentOptions) -> Result<(), Error> {
     let (place, standing) = place(open, options)?;
+    let deleted = lingering(&place)?;
+    if deleted > 0 {
+        let counts = Counts { deleted, ..Counts::default() };
+        return hub.send(&ToHub::Planned(Planned {
+            is_clean: false,
+            counts,
+            ..offer::clean(Vec::new())
+        }));
+    }
     offer::answer(hub, &place, standing.as_ref(), wanted, open).map(drop)
+}
+
+/// A directory with the names that it lists.
+struct Around {
+    path: TreePath,
+    dir: Dir,
+    names: BTreeSet<Box<[u8]>>,
+}
+
+/// How many of the names that the last commit took away the kernel still finds here although their directories do not list
+/// them: those that were looked up by FUSE less than its entry timeout ago.
+fn lingering(place: &Place) -> Result<u64, Error> {
+    let (Some(root), Some(state)) = (&place.root, &place.state) else { return Ok(0) };
+    if !share::remembers_names(share::kind_of(root)?) {
+        return Ok(0);
+    }
+    let Some((_, last)) = kept::lists(state)?.into_iter().next() else { return Ok(0) };
+    let mut around: Option<Around> = None;
+    let mut count = 0u64;
+    for entry in &last.entries {
+        let Some((parent, name)) = entry.path.split_last() else { continue };
+        if around.as_ref().is_none_or(|around| around.path != parent) {
+            // A directory that went as well is found in the one that it was in.
+            let Ok(dir) = root.open_path(&parent) else { continue };
+            let names = dir.names().map_err(io_error("list", parent.as_bytes()))?;
+            let names = names.into_iter().map(|(name, _)| name).collect();
+            around = Some(Around { path: parent, dir, names });
+        }
+        let Some(Around { dir, names, .. }) = &around else { continue };
+        if !names.contains(name) && dir.find(name).is_ok_and(|found| found.is_some()) {
+            count = count.saturating_add(1);
+        }
+    }
+    Ok(count)
 }
 
 fn place(open: &Open, options: &AgentOptions) -> Result<(Place, Option<Standing>), Error> {
