@@ -14,6 +14,7 @@ use depsync::model::codec::{Error, Reader, Writer};
 use depsync::model::delta;
 use depsync::model::digest::{Digest, Domain};
 use depsync::model::entry::{Chunk, Content, Entry, Kind, Meta, Segment};
+use depsync::model::later::Times;
 use depsync::model::limits;
 use depsync::model::manifest::{Builder, Header as TreeHeader, Manifest};
 use depsync::model::nodes_file;
@@ -55,6 +56,7 @@ pub(crate) const DECODERS: &[(&str, Decoder)] = &[
     ("steps", steps),
     ("stream", stream),
     ("target", target),
+    ("times", times),
     ("to-agent", to_agent),
     ("to-hub", to_hub),
     ("wanted", wanted),
@@ -349,6 +351,18 @@ pub(crate) fn lint(bytes: &[u8]) {
         let mut writer = Writer::new();
         known.encode(&mut writer);
         assert_eq!(writer.finish(), bytes[..bytes.len() - reader.rest().len()]);
+    }
+}
+
+/// What is remembered of later times.
+pub(crate) fn times(bytes: &[u8]) {
+    let mut reader = Reader::new(bytes, "times");
+    if let Ok(times) = Times::decode(&mut reader) {
+        let mut writer = Writer::new();
+        times.encode(&mut writer);
+        assert_eq!(writer.finish(), bytes[..bytes.len() - reader.rest().len()]);
+        assert!(times.files.len() <= limits::GIVEN_TIMES_MAX);
+        assert!(times.files.is_sorted_by(|one, next| one.path < next.path));
     }
 }
 

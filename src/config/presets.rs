@@ -7,6 +7,8 @@ use crate::model::path::TreePath;
 use crate::source::Layout;
 use crate::source::lint::{self, Kinds, Level};
 
+/// The value of `times` by which changed files are given later ones.
+const LATER: &str = "later";
 const TABLE: &str = include_str!("presets.toml");
 
 /// The names, in the order of the table.
@@ -20,10 +22,12 @@ pub struct Preset {
     pub server: String,
     pub deployment: Option<String>,
     pub tenants: Vec<String>,
+    pub times: String,
     pub signs: Vec<String>,
     pub directories: Vec<String>,
     pub exclude: Vec<String>,
     pub exclude_home: Vec<String>,
+    pub exploded: Vec<String>,
     pub protect: Vec<String>,
     pub lint: String,
     pub lint_kinds: Vec<String>,
@@ -70,6 +74,8 @@ impl Preset {
             exclude: self.exclude.clone(),
             exclude_home: self.exclude_home.clone(),
             protect: self.protect.clone(),
+            exploded: self.exploded.clone(),
+            gives_later_times: self.times == LATER,
         })
     }
 
@@ -78,6 +84,7 @@ impl Preset {
         lint::Options {
             level: values::lint(&self.lint).unwrap_or(Level::Off),
             kinds: Kinds::named(self.lint_kinds.iter().map(String::as_str)),
+            ..lint::Options::default()
         }
     }
 
@@ -111,6 +118,8 @@ mod tests {
             // What is ignored or protected on a node is not seen to have been rejected there.
             assert!(!rules.clone().any(|rule| rule.contains(".back")), "{name}");
             assert!(values::lint(&preset.lint).is_ok(), "{name}");
+            assert!([LATER, "exact"].contains(&&*preset.times), "{name}");
+            assert!(preset.exploded.iter().all(|one| is_path(one) && !one.contains('/')), "{name}");
             let none = Kinds::named([]);
             let is_kind = |word: &String| Kinds::named([&**word]) != none;
             assert!(preset.lint_kinds.iter().all(is_kind), "{name}");

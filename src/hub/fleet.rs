@@ -24,6 +24,7 @@ use super::share::Share;
 use super::state::{self, Decision, Standing, State};
 use super::stop::{Stop, Urgency};
 use super::throttle::Throttle;
+use crate::model::later::Times;
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::source::Release;
 use crate::wire::message::{SourcePlace, Txid};
@@ -48,6 +49,8 @@ pub(super) struct Shared {
     pub(super) share: Option<Share>,
     /// What the next run is to find if this one decides on its release; its fence is this run's.
     pub(super) decided: Standing,
+    /// Which files of the release have later times than in the source, if that is to be known from now on.
+    pub(super) times: Option<Times>,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) throttle: Throttle,
     pub(super) slots: Arc<Semaphore>,
@@ -97,8 +100,11 @@ impl Shared {
     /// Writes down, if it is news, what the next run is to find, and the manifest that its deltas start from.
     ///
     /// # Errors
-    /// That of the standing. A delta that cannot start from here costs bytes, nothing else.
+    /// Those of the standing and of times. A delta that cannot start from here costs bytes, nothing else.
     pub(super) fn remember(&self, standing: &Standing) -> Result<(), state::Error> {
+        if standing.release == Some(self.release.id()) {
+            self.remember_times()?;
+        }
         if standing.release == Some(self.release.id())
             && !self.state.has_manifest(self.release.id())
             && let Ok(manifest) = self.release.manifest()
@@ -108,6 +114,17 @@ impl Shared {
             return Ok(());
         }
         self.state.save_standing(standing)
+    }
+
+    /// Writes down, if it is news, which files have later times.
+    ///
+    /// CRASH: before the decision, and before the standing. What was given to a release that then does not become live is
+    /// given to the same source again, and hides nothing of another.
+    fn remember_times(&self) -> Result<(), state::Error> {
+        match &self.times {
+            Some(times) if self.state.times() != *times => self.state.save_times(times),
+            _ => Ok(()),
+        }
     }
 
     /// As many manifests as nodes have releases, and the one that is live.
@@ -285,8 +302,11 @@ impl Fleet<'_> {
         let decision =
             Decision { txid: self.shared.run, release: self.shared.release.id(), pending };
         let shared = Arc::clone(self.shared);
-        let saved =
-            tokio::task::spawn_blocking(move || shared.state.save_decision(&decision)).await;
+        let save = move || {
+            shared.remember_times()?;
+            shared.state.save_decision(&decision)
+        };
+        let saved = tokio::task::spawn_blocking(save).await;
         match saved {
             Ok(Ok(())) => {
                 drop(self.orders.send(Order::Commit));

@@ -7,9 +7,11 @@ use tokio::runtime::Handle;
 
 use super::Run;
 use super::history::{History, Revision};
+use super::later::{self, Timed};
 use super::options::{Mode, RunOptions};
 use super::outcome::{Event, Failure, RunOutcome, Verdict};
 use super::state::{Standing, State};
+use crate::model::later::Times;
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::os::dir::Dir;
 use crate::os::root::{self, Missing};
@@ -31,6 +33,8 @@ pub(super) struct Goal {
     pub(super) root: Option<Dir>,
     /// What the next run is to find if this one decides.
     pub(super) decided: Standing,
+    /// Which of its files have later times than in the source, if that is to be known from now on.
+    pub(super) times: Option<Times>,
     /// A release was decided before.
     pub(super) knows_a_release: bool,
 }
@@ -43,17 +47,17 @@ impl Run<'_> {
         standing: &Standing,
         outcome: &mut RunOutcome,
     ) -> Result<Goal, Failure> {
-        let (read, looked) = self.read_source(state, standing)?;
+        let known = self.options.source.gives_later_times().then(|| state.times());
+        let (read, looked) = self.read_source(state, standing, known.as_ref())?;
         let file_system = (read.identity.file_system_type, read.identity.file_system);
         let is_mount = is_mount_root(&read)?;
         guard_source_change(self.options, standing, file_system, is_mount)?;
-        let is_pinned = self.guard_pin(standing, read.release.id(), outcome)?;
+        let Timed { release: given, times, note } = Timed::of(&read, state, standing, known)?;
+        let release = given.as_ref().unwrap_or(&read.release).id();
+        let is_pinned = self.guard_pin(standing, release, outcome)?;
         outcome.notes.extend(read.notes.iter().map(ToString::to_string));
-        self.monitor.event(Event::Scanned {
-            release: read.release.id(),
-            entries: read.entries,
-            bytes: read.bytes,
-        });
+        outcome.notes.extend(note);
+        self.monitor.event(Event::Scanned { release, entries: read.entries, bytes: read.bytes });
         if read.is_news {
             state.save_index(&read).map_err(|error| Failure::from(&error))?;
         }
@@ -67,13 +71,14 @@ impl Run<'_> {
             root::open(&read.real_path, Missing::Refuse).map_err(|error| Failure::from(&error))?;
         Ok(Goal {
             decided: Standing {
-                release: Some(read.release.id()),
+                release: Some(release),
                 file_system: Some(file_system),
                 was_mount_root: is_mount,
                 fence: standing.fence.saturating_add(1),
                 is_pinned,
             },
-            release: read.release,
+            release: given.unwrap_or(read.release),
+            times,
             place: SourcePlace { boot: host::boot_id(), ancestry: real.ancestry },
             root: Some(read.root),
             knows_a_release: standing.release.is_some(),
@@ -128,6 +133,13 @@ impl Run<'_> {
                 "[keep] releases says how many can be gone back to; deploy it from its source";
             Failure::said(Verdict::Fail, "release-unknown", not_stored(release), Some(hint))
         })?;
+        let exploded = self.options.source.layout.as_ref().map(|layout| &layout.exploded);
+        if let Some(names) = exploded.filter(|names| !names.is_empty())
+            && let Some(live) = standing.release.filter(|live| *live != release)
+            && let Some(live) = state.manifest(live)
+        {
+            outcome.notes.extend(later::note_of_unnoticed(&live, &manifest, names));
+        }
         if self.options.mode == Mode::Push {
             let pinned = "the release is pinned: a push whose source differs needs --unpin";
             outcome.notes.push(pinned.into());
@@ -148,6 +160,7 @@ impl Run<'_> {
                 ..standing.clone()
             },
             release,
+            times: None,
             place: SourcePlace::default(),
             root: None,
             knows_a_release: standing.release.is_some(),
@@ -159,6 +172,7 @@ impl Run<'_> {
         self.early.begin(&Handle::current(), self.reach, self.options);
         Goal {
             release: Release::of(manifest),
+            times: None,
             place: SourcePlace::default(),
             root: source::open(&self.options.source.root).ok().map(|(root, _, _)| root),
             decided: Standing { fence: standing.fence.saturating_add(1), ..standing.clone() },

@@ -19,6 +19,7 @@ pub mod encoder;
 mod failure;
 mod early;
 mod reading;
+mod later;
 mod goal;
 mod ended;
 mod census;
@@ -44,6 +45,7 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
 use crate::model::entry::Timestamp;
+use crate::model::later::Times;
 use crate::os::clock::{self, Deadline};
 use crate::os::host;
 use crate::os::process;
@@ -202,10 +204,14 @@ impl Run<'_> {
         &self,
         state: &State,
         standing: &Standing,
+        times: Option<&Times>,
     ) -> Result<(Source, Option<Looked>), Failure> {
         let watch = Watch { monitor: self.monitor, stop: self.stop, deadline: self.deadline };
-        let source = &self.options.source;
-        watch.read(source, standing.release, |root| {
+        let mut source = self.options.source.clone();
+        let is_stored = standing.release.is_some_and(|release| state.has_manifest(release));
+        source.lint.close = later::close(times.is_some() && is_stored);
+        let deployed = later::source_of(standing, times);
+        watch.read(&source, deployed, |root| {
             self.early.begin(&Handle::current(), self.reach, self.options);
             let index = if self.options.reread {
                 Index::empty()
@@ -240,6 +246,7 @@ impl Run<'_> {
             state,
             run,
             decided: goal.decided,
+            times: goal.times,
             knows_a_release: goal.knows_a_release,
             census: Census::of(options.targets.len()),
             share: options.node.share.map(|_| Share::of(options.targets.len())),

@@ -56,9 +56,8 @@ impl Watch<'_> {
             let Ok((index, known)) = known.recv() else { return };
             let read = || {
                 let source = source::read(&options, &index, &of_thread.progress, &of_thread.flag)?;
-                let looked = (options.lint.level != Level::Off).then(|| {
-                    lint::look(&source, options.lint.kinds, &known, deployed, &of_thread.flag)
-                });
+                let looked = (options.lint.level != Level::Off)
+                    .then(|| lint::look(&source, options.lint, &known, deployed, &of_thread.flag));
                 Ok((source, looked.transpose()?))
             };
             drop(read_of.send(read()));

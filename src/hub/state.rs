@@ -4,6 +4,7 @@
 //! lock               one run at a time; a kernel lock
 //! index              what each directory of the source looked like, with its files' content
 //! lint               what was found in files of the source, by their content
+//! times              which files of the source were given later times than their own
 //! standing           the last release, the file system it was read from, the highest fence given out
 //! runs               the runs of late, which are over once another has the lock
 //! decision/<txid>    commits that were decided and are not yet carried out everywhere
@@ -16,6 +17,7 @@ use std::path::Path;
 
 use crate::model::codec::{self, Reader, Writer};
 use crate::model::digest::{Digest, Domain};
+use crate::model::later::Times;
 use crate::model::limits;
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::model::untrusted::Untrusted;
@@ -33,6 +35,11 @@ pub(super) const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 const MANIFESTS_MIN: usize = 8;
 /// Runs remembered: an agent of an older one has long noticed that its hub is gone.
 const RUNS_MAX: usize = 32;
+
+// The longest file of later times can be read again.
+const _: () = assert!(
+    (limits::GIVEN_TIMES_MAX * 64 + limits::GIVEN_PATHS_BYTES_MAX + 4096) as u64 <= STATE_BYTES_MAX
+);
 
 /// Why the hub's state cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -166,6 +173,24 @@ impl State {
             .map_err(io("write", "lint"))
     }
 
+    /// Which files of the source were given later times; none if the file is missing, damaged, or another version's.
+    pub fn times(&self) -> Times {
+        read_times(&self.dir)
+    }
+
+    /// Writes which files of the source were given later times; durable on return.
+    ///
+    /// # Errors
+    /// [`Error::Io`].
+    pub fn save_times(&self, times: &Times) -> Result<(), Error> {
+        if times.files.is_empty() {
+            return self.dir.remove_all(b"times").map_err(io("remove", "times"));
+        }
+        let mut writer = Writer::new();
+        times.encode(&mut writer);
+        durable::replace(&self.dir, b"times", &seal(writer.finish())).map_err(io("write", "times"))
+    }
+
     /// What the last release rested on; nothing if there was none, or the file is damaged.
     ///
     /// # Errors
@@ -296,13 +321,27 @@ pub(super) fn read_standing(dir: &Dir) -> Result<Standing, Error> {
 
 /// See [`State::lint`]; `dir` is the state directory.
 pub(super) fn read_lint(dir: &Dir) -> Known {
-    let bytes = durable::read(dir, b"lint", STATE_BYTES_MAX).ok().flatten().unwrap_or_default();
+    read_or_none(dir, "lint", Known::decode)
+}
+
+/// See [`State::times`]; `dir` is the state directory.
+pub(super) fn read_times(dir: &Dir) -> Times {
+    read_or_none(dir, "times", Times::decode)
+}
+
+/// The file `name`; nothing if it is missing, or `decode` does not take it whole.
+fn read_or_none<T: Default>(
+    dir: &Dir,
+    name: &'static str,
+    decode: impl FnOnce(&mut Reader<'_>) -> codec::Result<T>,
+) -> T {
+    let bytes = durable::read(dir, name.as_bytes(), STATE_BYTES_MAX).ok().flatten();
     let decode = |bytes: &[u8]| {
-        let mut reader = unseal(bytes, "lint")?;
-        let known = Known::decode(&mut reader)?;
-        reader.finish().map(|()| known)
+        let mut reader = unseal(bytes, name)?;
+        let value = decode(&mut reader)?;
+        reader.finish().map(|()| value)
     };
-    decode(&bytes).unwrap_or_default()
+    decode(&bytes.unwrap_or_default()).unwrap_or_default()
 }
 
 /// See [`State::manifest`]; `manifests` is the directory of that name.

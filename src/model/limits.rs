@@ -54,6 +54,11 @@ pub const TREES_MAX: usize = 64;
 /// Most bytes of ignore rules shipped with one release.
 pub const RULES_BYTES_MAX: usize = 1024 * 1024;
 
+/// Files that are given later times than their own.
+pub const GIVEN_TIMES_MAX: usize = 1 << 16;
+/// Bytes of all their paths.
+pub const GIVEN_PATHS_BYTES_MAX: usize = 8 * 1024 * 1024;
+
 /// Bytes of noise a login shell may print before the agent's preamble.
 pub const NOISE_BYTES_MAX: usize = 64 * 1024;
 /// Bytes kept of a remote standard error stream; the rest is drained and dropped.

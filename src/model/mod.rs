@@ -16,6 +16,8 @@ pub mod entry;
 pub mod rules;
 pub mod keep;
 pub mod manifest;
+pub mod later;
+pub mod exploded;
 pub mod ordinals;
 pub mod moved;
 pub mod delta;

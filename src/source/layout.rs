@@ -28,9 +28,18 @@ pub struct Layout {
     pub exclude_home: Vec<String>,
     /// Rules naming what nodes keep, as `exclude`.
     pub protect: Vec<String>,
+    /// Directories below one of these names are deployed as one, by a server that looks for newer files in them.
+    pub exploded: Vec<String>,
+    /// Changed files are given later times, for a server that takes close ones for one.
+    pub gives_later_times: bool,
 }
 
 impl Options {
+    /// Changed files are given later times than the deployed ones' where theirs are close.
+    pub fn gives_later_times(&self) -> bool {
+        self.layout.as_ref().is_some_and(|layout| layout.gives_later_times)
+    }
+
     /// These options for the source at `root`, with trees and rules by their layout, if they have one. The operator's trees
     /// stand over the layout's; the operator's rules come last, and so win.
     ///

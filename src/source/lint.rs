@@ -41,6 +41,18 @@ pub struct Options {
     pub level: Level,
     /// Which files are looked at.
     pub kinds: Kinds,
+    /// What becomes of a changed file whose time is close to the deployed one's.
+    pub close: Close,
+}
+
+/// What becomes of a changed file whose time is close to the deployed one's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Close {
+    /// It is a finding.
+    #[default]
+    Told,
+    /// It is given a later time, so that there is nothing to find.
+    Moved,
 }
 
 /// What a finding does to a run.
@@ -152,7 +164,7 @@ pub struct Looked {
     pub known: Option<Known>,
 }
 
-/// Looks at the files of `source` that `kinds` has, of which `known` tells those that were looked at before. What changed since
+/// Looks at the files of `source` that `options` name, of which `known` tells those that were looked at before. What changed since
 /// the release `deployed` is told, if that was looked at.
 ///
 /// Cost: nothing where the release was looked at before; else one pass over the names, and a read of each file whose content is
@@ -162,19 +174,20 @@ pub struct Looked {
 /// [`Error::IndexChanged`]; [`Error::Scan`] with [`scan::Error::Stopped`] soon after `stop` is set.
 pub fn look(
     source: &Source,
-    kinds: Kinds,
+    options: Options,
     known: &Known,
     deployed: Option<ReleaseId>,
     stop: &AtomicBool,
 ) -> Result<Looked, Error> {
+    let Options { kinds, close, .. } = options;
     let release = source.release.id();
     let before = deployed.and_then(|deployed| known.of(deployed));
     if let Some(this) = known.of(release).filter(|this| this.kinds == kinds) {
-        return Ok(Looked { findings: findings::of(this, before), known: None });
+        return Ok(Looked { findings: findings::of(this, before, close), known: None });
     }
     let (artifacts, is_cut) = gather(source, kinds, known, stop)?;
     let this = OfRelease { release, kinds, is_cut, artifacts };
-    let findings = findings::of(&this, before);
+    let findings = findings::of(&this, before, close);
     Ok(Looked { findings, known: Some(Known::new(this, before)) })
 }
 

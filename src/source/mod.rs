@@ -267,7 +267,7 @@ pub fn read(
     let known = index.whole().filter(|whole| scanned.is_same && whole.under == under);
     let release = match known {
         Some(whole) => Release::known(whole.release, header, Arc::clone(&listing)),
-        None => Release::new(header, &listing)?,
+        None => Release::new(&header, &listing)?,
     };
     Ok(Source {
         release,

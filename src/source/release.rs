@@ -5,6 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use super::Error;
 use crate::model::codec;
+use crate::model::later::{Given, InOrder, Times};
 use crate::model::manifest::{Builder, Header, Manifest, ReleaseId};
 use crate::scan::listing::Listing;
 
@@ -17,27 +18,46 @@ pub struct Release {
     id: ReleaseId,
     header: Header,
     listing: Option<Arc<Listing>>,
+    /// Times of the listing's files that are not their own.
+    given: Vec<Given>,
     manifest: OnceLock<Arc<Manifest>>,
 }
 
 impl Release {
     /// The release that `listing` was found to be.
     pub(super) fn known(id: ReleaseId, header: Header, listing: Arc<Listing>) -> Self {
-        Self { id, header, listing: Some(listing), manifest: OnceLock::new() }
+        let given = Vec::new();
+        Self { id, header, listing: Some(listing), given, manifest: OnceLock::new() }
     }
 
     /// The release that `listing` makes.
-    pub(super) fn new(header: Header, listing: &Listing) -> Result<Self, Error> {
-        let manifest = build(&header, listing)?;
-        let id = manifest.id();
-        Ok(Self { id, header, listing: None, manifest: OnceLock::from(Arc::new(manifest)) })
+    pub(super) fn new(header: &Header, listing: &Listing) -> Result<Self, Error> {
+        build(header, listing, &[]).map(Self::of)
     }
 
     /// The release that `manifest` describes, wherever its content is.
     pub fn of(manifest: impl Into<Arc<Manifest>>) -> Self {
         let manifest = manifest.into();
         let (id, header) = (manifest.id(), manifest.header().clone());
-        Self { id, header, listing: None, manifest: OnceLock::from(manifest) }
+        let given = Vec::new();
+        Self { id, header, listing: None, given, manifest: OnceLock::from(manifest) }
+    }
+
+    /// The release that this one, which is what `listing` makes, is with the times of `given`.
+    ///
+    /// Cost: one pass over the source.
+    ///
+    /// # Errors
+    /// As [`Release::manifest`].
+    pub fn with_times(&self, listing: &Listing, given: &[Given]) -> Result<Self, Error> {
+        build(&self.header, listing, given).map(Self::of)
+    }
+
+    /// As [`Release::with_times`], where it is known which release that is.
+    #[must_use]
+    pub fn with_known_times(&self, listing: &Arc<Listing>, times: &Times) -> Self {
+        let (header, listing) = (self.header.clone(), Arc::clone(listing));
+        Self { given: times.files.clone(), ..Self::known(times.release, header, listing) }
     }
 
     /// Its id, the digest of the manifest.
@@ -61,7 +81,7 @@ impl Release {
             return Ok(Arc::clone(manifest));
         }
         let listing = self.listing.as_ref().ok_or(Error::IndexChanged)?;
-        let manifest = build(&self.header, listing)?;
+        let manifest = build(&self.header, listing, &self.given)?;
         if manifest.id() != self.id {
             return Err(Error::IndexChanged);
         }
@@ -69,13 +89,14 @@ impl Release {
     }
 }
 
-fn build(header: &Header, listing: &Listing) -> Result<Manifest, Error> {
+fn build(header: &Header, listing: &Listing, given: &[Given]) -> Result<Manifest, Error> {
     let refused = |source: codec::Error| Error::Manifest { source };
     let names = usize::try_from(listing.sums().names).unwrap_or(usize::MAX);
     let mut builder = Builder::with_room(header.clone(), names.saturating_mul(ENTRY_BYTES));
+    let mut given = InOrder::new(given);
     let mut cursor = listing.cursor();
     while let Some(item) = cursor.next().map_err(|_error| Error::IndexChanged)? {
-        builder.push_view(&item.view).map_err(refused)?;
+        builder.push_view(&given.put(item.view)).map_err(refused)?;
     }
     builder.finish().map_err(refused)
 }

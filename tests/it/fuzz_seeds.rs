@@ -9,6 +9,7 @@ use depsync::model::delta;
 use depsync::model::digest::{Digest, Domain};
 use depsync::model::entry::{Entry, Kind, Meta, Timestamp};
 use depsync::model::keep::Keep;
+use depsync::model::later::{Given, Times};
 use depsync::model::manifest::{Builder, Manifest};
 use depsync::model::patch::{Cutter, Known, Near, diff};
 use depsync::model::path::TreePath;
@@ -50,6 +51,7 @@ fn the_seeds_of_the_corpus_are_written() -> Done {
     texts()?;
     put("lint", "car", &archives::car("Shop", "1.4.0", "<api/>"))?;
     put("lint", "xml", archives::descriptor("Shop & Co", "1").as_bytes())?;
+    later_times()?;
     let cluster = Cluster::new(1);
     cluster.write("dir/one", "one");
     cluster.write("dir/two", vec![7; 30_000]);
@@ -61,6 +63,18 @@ fn the_seeds_of_the_corpus_are_written() -> Done {
     Outcome::of(cluster.command("release").arg(&file).arg(cluster.source())).expect(0);
     put("release", "file", &fs::read(file)?)?;
     from_state(&cluster.state(0))
+}
+
+fn later_times() -> Done {
+    let given = |path: &str, seconds| {
+        let path = TreePath::new(path.as_bytes())?;
+        let given = Timestamp { seconds, ..TIME };
+        Ok::<_, Box<dyn Error>>(Given { path, content: Digest([5; 32]), own: TIME, given })
+    };
+    let files = vec![given("api/a.xml", -9)?, given("api/b.xml", 1_700_000_002)?];
+    let mut writer = Writer::new();
+    Times { source: Digest([3; 32]), release: Digest([4; 32]), files }.encode(&mut writer);
+    put("times", "two", &writer.finish())
 }
 
 fn messages() -> Done {

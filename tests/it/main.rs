@@ -48,6 +48,7 @@ mod hub_state;
 mod import;
 mod lab_cluster;
 mod lab_push;
+mod later_times;
 mod link_network;
 mod link_reuse;
 mod link_start;

@@ -9,9 +9,10 @@ use tokio::io::AsyncReadExt as _;
 
 use super::add;
 use crate::hub::goal::{guard_lint, guard_source_change, is_mount_root};
+use crate::hub::later;
 use crate::hub::options::RunOptions;
 use crate::hub::outcome::Failure;
-use crate::hub::state::{Decision, STATE_BYTES_MAX, Standing, read_lint};
+use crate::hub::state::{Decision, STATE_BYTES_MAX, Standing, read_lint, read_times};
 use crate::model::target::Target;
 use crate::model::untrusted::Untrusted;
 use crate::node::examine::Findings;
@@ -295,6 +296,7 @@ fn check_source(
     let index = state.as_ref().and_then(|state| state.open_file(b"index").ok());
     let index = index.and_then(|file| Index::open(file, identity.root).ok()).unwrap_or_default();
     let known = state.as_ref().map(read_lint).unwrap_or_default();
+    let times = state.as_ref().filter(|_| options.source.gives_later_times()).map(read_times);
     let standing = state
         .and_then(|state| durable::read(&state, b"standing", STATE_BYTES_MAX).ok()?)
         .and_then(|bytes| Standing::decode(&bytes).ok())
@@ -303,9 +305,11 @@ fn check_source(
         .map_err(|error| Failure::from(&error))?;
     let file_system = (read.identity.file_system_type, read.identity.file_system);
     guard_source_change(options, &standing, file_system, is_mount_root(&read)?)?;
-    let lint = options.source.lint;
+    let close = later::close(times.is_some() && standing.release.is_some());
+    let lint = lint::Options { close, ..options.source.lint };
     if lint.level == Level::Deny {
-        let looked = lint::look(&read, lint.kinds, &known, standing.release, stop)
+        let deployed = later::source_of(&standing, times.as_ref());
+        let looked = lint::look(&read, lint, &known, deployed, stop)
             .map_err(|error| Failure::from(&error))?;
         guard_lint(options.source.lint.level, &looked.findings)?;
     }

@@ -3,16 +3,13 @@
 use std::collections::BTreeMap;
 use std::collections::HashMap;
 
-use super::{ARTIFACTS_MAX, Artifact, Found, OfRelease};
-use crate::model::entry::Timestamp;
+use super::{ARTIFACTS_MAX, Artifact, Close, Found, OfRelease};
+use crate::model::later::{CLOSE_SECONDS, is_close};
 use crate::model::path::{self, TreePath};
 use crate::model::untrusted::Untrusted;
 
-/// A server that looks at times may take two this close for one.
-const CLOSE_SECONDS: i64 = 2;
-
 /// All findings of `this`, with what changed since `before`.
-pub(super) fn of(this: &OfRelease, before: Option<&OfRelease>) -> Vec<String> {
+pub(super) fn of(this: &OfRelease, before: Option<&OfRelease>, close: Close) -> Vec<String> {
     let mut findings: Vec<(&TreePath, String)> = Vec::new();
     for artifact in &this.artifacts {
         if let Found::Fault(why) = &artifact.found {
@@ -21,7 +18,7 @@ pub(super) fn of(this: &OfRelease, before: Option<&OfRelease>) -> Vec<String> {
     }
     tell_clashes(&this.artifacts, &mut findings);
     if let Some(before) = before.filter(|before| before.release != this.release) {
-        tell_changes(&this.artifacts, &before.artifacts, &mut findings);
+        tell_changes(&this.artifacts, &before.artifacts, close, &mut findings);
     }
     findings.sort_by_key(|(path, _)| *path);
     let mut findings: Vec<String> = findings.into_iter().map(|(_, finding)| finding).collect();
@@ -69,6 +66,7 @@ fn tell_clashes<'a>(artifacts: &'a [Artifact], findings: &mut Vec<(&'a TreePath,
 fn tell_changes<'a>(
     artifacts: &'a [Artifact],
     before: &[Artifact],
+    close: Close,
     findings: &mut Vec<(&'a TreePath, String)>,
 ) {
     let mut versions: HashMap<_, Vec<&Artifact>> = HashMap::new();
@@ -94,6 +92,7 @@ fn tell_changes<'a>(
         }
         if let Some(other) = at_path.get(path)
             && !is_same(other)
+            && close == Close::Told
             && is_close(artifact.mtime, other.mtime)
         {
             let told = format!(
@@ -104,16 +103,12 @@ fn tell_changes<'a>(
     }
 }
 
-fn is_close(one: Timestamp, other: Timestamp) -> bool {
-    let nanos = |time: Timestamp| i128::from(time.seconds) * 1_000_000_000 + i128::from(time.nanos);
-    (nanos(one) - nanos(other)).abs() < i128::from(CLOSE_SECONDS) * 1_000_000_000
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::{Application, Kinds};
     use super::*;
     use crate::model::digest::Digest;
+    use crate::model::entry::Timestamp;
 
     fn artifact(path: &str, content: u8, seconds: i64, found: Found) -> Artifact {
         let path = TreePath::new(path.as_bytes()).expect("a path");
@@ -149,7 +144,7 @@ mod tests {
             ],
         );
         assert_eq!(
-            of(&this, None),
+            of(&this, None, Close::Told),
             [
                 "a/2.car is Shop 1, and so is a/1.car",
                 "a/3.car is Shop 2\\u{1b}, and a/1.car is Shop 1",
@@ -157,14 +152,14 @@ mod tests {
             ]
         );
         let cut = OfRelease { is_cut: true, ..this };
-        assert_eq!(of(&cut, None).len(), 4);
+        assert_eq!(of(&cut, None, Close::Told).len(), 4);
     }
 
     #[test]
     fn a_version_that_has_other_bytes_now_is_told_and_a_new_one_is_not() {
         let before =
             release(1, vec![app("a/1.car", 1, 0, "Shop", "1"), app("a/2.car", 2, 0, "Price", "1")]);
-        let now = |artifacts| of(&release(2, artifacts), Some(&before));
+        let now = |artifacts| of(&release(2, artifacts), Some(&before), Close::Told);
         assert_eq!(
             now(vec![app("a/other.car", 9, 0, "Shop", "1")]),
             ["a/other.car is not what was deployed as Shop 1, and is Shop 1 too"]
@@ -172,17 +167,19 @@ mod tests {
         assert!(now(vec![app("a/1.car", 9, 5, "Shop", "2")]).is_empty());
         assert!(now(vec![app("a/renamed.car", 1, 0, "Shop", "1")]).is_empty());
         assert!(now(vec![app("b/1.car", 9, 5, "Shop", "1")]).is_empty(), "another tenant's");
-        assert!(of(&before, Some(&before)).is_empty());
+        assert!(of(&before, Some(&before), Close::Told).is_empty());
     }
 
     #[test]
     fn a_change_that_times_do_not_show_is_told() {
         let before = release(1, vec![artifact("a.xml", 1, 100, Found::Fine)]);
-        let now = |content, seconds| {
-            of(&release(2, vec![artifact("a.xml", content, seconds, Found::Fine)]), Some(&before))
-                .len()
+        let told = |content, seconds, close| {
+            let this = release(2, vec![artifact("a.xml", content, seconds, Found::Fine)]);
+            of(&this, Some(&before), close).len()
         };
+        let now = |content, seconds| told(content, seconds, Close::Told);
         assert_eq!((now(2, 101), now(2, 99), now(2, 100)), (1, 1, 1));
         assert_eq!((now(2, 102), now(2, 98), now(1, 101)), (0, 0, 0));
+        assert_eq!(told(2, 101, Close::Moved), 0);
     }
 }
