@@ -18,7 +18,7 @@ use crate::model::path::TreePath;
 use crate::os::clock;
 use crate::os::dir::Dir;
 use crate::os::durable::{self, Behind};
-use crate::wire::message::{FailedClass, Stage, ToAgent, ToHub, Txid};
+use crate::wire::message::{FailedClass, Part, Stage, ToAgent, ToHub, Txid};
 
 /// A transaction at a target.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ impl Transaction<'_> {
             });
         }
         let release = offered.manifest.id();
+        self.hear_old_errors()?;
         self.journal.note(&Record::Begin { txid, fence: self.stage.fence, release })?;
         let still_live = match self.prepare(&mut offered) {
             Ok(still_live) => still_live,
@@ -127,6 +128,15 @@ impl Transaction<'_> {
         // CRASH: what of it is on the disk before it returns is not told, so that the hub has decided nothing.
         stage_dir.sync_file_system().map_err(io_error("sync", "the stage"))?;
         Ok(still_live)
+    }
+
+    /// On a share an earlier run's last words may have failed after it had ended: the system tells that to the next who
+    /// syncs, whom it does not concern as long as nothing was written.
+    fn hear_old_errors(&self) -> Result<(), Error> {
+        if self.place.mounted.part != Part::Own {
+            let _told = self.place.state()?.dir.sync_file_system();
+        }
+        Ok(())
     }
 
     fn check_lease(&self) -> Result<(), Error> {
