@@ -4,6 +4,7 @@
 //! cron     a cron of its own, in namespaces of its own (cron.sh), each minute for some minutes
 //! machine  a Debian with systemd as process 1 (machine.sh, prepare.sh), in which timers push (watch.sh)
 //! ansible  a role on four hosts of the lab          puppet  a module on this machine
+//! shared   NFS and Gluster, on whose clients a push must be seen; `DEPSYNC_SCENARIO` chooses by parts of names
 //! validate what cannot run here, by its own checkers
 //! ```
 //! A task drives the built program, never the library, and prints one line of figures in the end.
@@ -12,6 +13,7 @@ mod ansible;
 mod cron;
 mod machine;
 mod puppet;
+mod shared;
 mod validate;
 
 use std::path::PathBuf;
@@ -42,6 +44,8 @@ enum Approach {
     Ansible,
     /// A release file by Puppet, in a directory of this machine
     Puppet,
+    /// One tree on a shared file system: NFS and Gluster
+    Shared,
     /// The manifests for Kubernetes, by its schemas
     Kubernetes,
     /// The cookbook for Chef, by Ruby's syntax alone
@@ -60,6 +64,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         (Approach::Systemd, "systemd", machine::run),
         (Approach::Ansible, "ansible", ansible::run),
         (Approach::Puppet, "puppet", puppet::run),
+        (Approach::Shared, "shared", shared::run),
         (Approach::Kubernetes, "kubernetes", validate::kubernetes),
         (Approach::Chef, "chef", validate::chef),
     ] {

@@ -39,6 +39,17 @@ const FOR_BENCH: [(&str, &str, &str); 2] = [
     ("tar", "tar", "the benchmark's bare copy"),
 ];
 
+/// What only `approaches shared` needs, which refuses to go on without; never installed for the tests.
+pub(crate) const FOR_SHARES: [(&str, &str); 7] = [
+    ("linux.uml", "user-mode-linux"),
+    ("ganesha.nfsd", "nfs-ganesha nfs-ganesha-vfs"),
+    ("mount.nfs4", "nfs-common"),
+    ("glusterd", "glusterfs-server"),
+    ("mkfs.ext4", "e2fsprogs"),
+    ("busybox", "busybox"),
+    ("strip", "binutils"),
+];
+
 /// Prints the table, and installs what is missing if asked to.
 ///
 /// # Errors

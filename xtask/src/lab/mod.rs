@@ -3,14 +3,15 @@
 //! For the super-user a node is one network, mount, process and host-name name space: its own address on a
 //! bridge, its own `/opt`, `/root`, `/tmp`, `/var/lib` and `/run`, its own `sshd`; the hub is the machine
 //! itself. Killing a node kills its process 1 and so all of it, as a power cut does (what was written to
-//! files stays). For any other user a node is an `sshd` on a port of the loopback address, and what needs a
-//! network of its own is refused.
+//! files stays). Such a node may have a kernel of its own ([`guest`]). For any other user a node is an `sshd` on a
+//! port of the loopback address, and what needs a network of its own is refused.
 //!
 //! `down` leaves two things: the lock file beside the lab's directory, and `/run/netns` as the mount point
 //! that `ip netns` makes of it once and that all its users share.
 //!
 //! Start reading at [`Lab`].
 
+mod guest;
 mod link;
 mod loopback;
 mod namespaces;
@@ -168,6 +169,19 @@ impl Lab {
     /// A part cannot be made, a name is taken by something that is not this lab's, or the lab is up with
     /// another `opt_size`.
     pub(crate) fn up(&self, nodes: u8, opt_size: Option<&str>) -> Result {
+        self.up_with_guests(nodes, opt_size, &[])
+    }
+
+    /// As [`Self::up`]; the nodes in `guests` have a kernel of their own, which can mount NFS.
+    ///
+    /// # Errors
+    /// As there, or the lab is up with other guests.
+    pub(crate) fn up_with_guests(
+        &self,
+        nodes: u8,
+        opt_size: Option<&str>,
+        guests: &[u8],
+    ) -> Result {
         let folder = &self.settings.folder;
         let _lock = self.lock()?;
         let mut state = State::load(folder).unwrap_or_else(|| State {
@@ -178,15 +192,21 @@ impl Lab {
             },
             nodes: 0,
             opt_size: opt_size.map(str::to_owned),
+            guests: guests.to_vec(),
             ports: Vec::new(),
             owned: Vec::new(),
         });
-        if opt_size.is_some() && state.kind == Kind::Loopback {
-            return Err(Failure::unavailable("lab up --opt-size needs the super-user"));
+        if (opt_size.is_some() || !guests.is_empty()) && state.kind == Kind::Loopback {
+            return Err(Failure::unavailable("lab up --opt-size, or guests, need the super-user"));
         }
         if state.opt_size.as_deref() != opt_size {
             return Err(Failure::unavailable(
                 "the lab is up with another --opt-size: take it down first",
+            ));
+        }
+        if state.guests != guests {
+            return Err(Failure::unavailable(
+                "the lab is up with other guests: take it down first",
             ));
         }
         std::fs::create_dir_all(self.settings.hub("")).map_err(at("create", folder))?;
@@ -298,6 +318,15 @@ impl Lab {
         (1..=state.nodes).map(|node| namespaces::first_process(&self.settings, node)).collect()
     }
 
+    /// That of one node.
+    ///
+    /// # Errors
+    /// As [`Self::first_processes`].
+    pub(crate) fn first_process(&self, node: u8) -> Result<i32> {
+        self.networked("processes", node)?;
+        namespaces::first_process(&self.settings, node)
+    }
+
     /// A file of the hub's: `id`, `known_hosts`, or one of the caller's own.
     pub(crate) fn hub(&self, name: &str) -> PathBuf {
         self.settings.hub(name)
@@ -311,6 +340,14 @@ impl Lab {
     /// A node's directory, seen from the hub: `opt`, `root`, `tmp`, `var_lib`, `run`.
     pub(crate) fn node_folder(&self, node: u8, name: &str) -> PathBuf {
         self.settings.node(node, name)
+    }
+
+    /// The words before a command that let it run on a node, by ssh.
+    ///
+    /// # Errors
+    /// There is no such node.
+    pub(crate) fn ssh(&self, node: u8) -> Result<Vec<String>> {
+        Ok(sshd::ssh(&self.settings, &self.existing(node)?, node))
     }
 
     fn exec(&self, node: u8, argv: &[String]) -> Result {

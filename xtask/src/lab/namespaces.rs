@@ -2,7 +2,7 @@
 
 use super::process::{Identity, wait_until};
 use super::settings::{Settings, State};
-use super::{link, sshd};
+use super::{guest, link, sshd};
 use crate::failure::{Failure, Result, at};
 use crate::program;
 use std::fs::Permissions;
@@ -22,8 +22,8 @@ const OWN: [(&str, &str, u32); 5] = [
 /// A node is dead or alive within this time, or something is wrong.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What process 1 of a node does before it becomes `sshd`. Arguments: the node's directory, its name and
-/// the size of `/opt` or nothing.
+/// What process 1 of a node does before it becomes [`SSHD`] or [`guest::KERNEL`]. Arguments: the node's directory, its
+/// name, the size of `/opt` or nothing, and its address.
 ///
 /// The node's directories are first all seen through one mount, since the lab may itself lie below one of
 /// those they hide. The super-user's password is `*` on the node, as a locked one would keep `sshd` from
@@ -36,6 +36,7 @@ hostname "$2"
 mount --bind "$1" /mnt
 mkdir -p /mnt/run/sshd /mnt/run/lab
 cp -p /mnt/hostkey /mnt/sshd_config /mnt/run/lab/
+if [ -e /mnt/guest-init ]; then cp -p /mnt/guest-init /mnt/run/lab/init; fi
 sed 's/^root:[^:]*:/root:*:/' /etc/shadow >/mnt/run/lab/shadow
 chmod 600 /mnt/run/lab/shadow
 for pair in opt:/opt root:/root tmp:/tmp var_lib:/var/lib run:/run; do
@@ -44,8 +45,10 @@ done
 umount /mnt
 mount --bind /run/lab/shadow /etc/shadow
 if [ -n "$3" ]; then mount -t tmpfs -o "size=$3" tmpfs /opt; fi
-exec "$(PATH=$PATH:/usr/sbin:/sbin command -v sshd)" -D -e -f /run/lab/sshd_config
 "#;
+
+const SSHD: &str =
+    r#"exec "$(PATH=$PATH:/usr/sbin:/sbin command -v sshd)" -D -e -f /run/lab/sshd_config"#;
 
 const SSHD_CONFIG: &str = "Port 22
 HostKey /run/lab/hostkey
@@ -79,6 +82,9 @@ pub(super) fn up(settings: &Settings, state: &mut State, nodes: u8) -> Result {
         state.nodes = state.nodes.max(node);
         state.save(&settings.folder)?;
         make_files(settings, node)?;
+        if state.guests.contains(&node) {
+            guest::make_files(settings, node)?;
+        }
         make_network(settings, state, node)?;
         start(settings, state, node)?;
     }
@@ -119,12 +125,15 @@ pub(super) fn start(settings: &Settings, state: &State, node: u8) -> Result {
     let log = log.map_err(at("open", &log_path))?;
     let error_log = log.try_clone().map_err(at("open", &log_path))?;
     let (folder, name) = (settings.node(node, "").display().to_string(), format!("n{node}"));
-    let namespace = settings.namespace(node);
+    let (namespace, address) = (settings.namespace(node), settings.address(node));
+    let last = if state.guests.contains(&node) { guest::KERNEL } else { SSHD };
+    let script = format!("{BOOT}{last}");
     // setsid keeps the number of the process, as do ip and unshare: it is unshare that has it in the end.
     let argv = ["setsid", "ip", "netns", "exec", &namespace]
         .into_iter()
         .chain(["unshare", "--mount", "--uts", "--pid", "--fork", "--kill-child"])
-        .chain(["sh", "-c", BOOT, "boot", &folder, &name, state.opt_size.as_deref().unwrap_or("")]);
+        .chain(["sh", "-c", &script, "boot", &folder, &name])
+        .chain([state.opt_size.as_deref().unwrap_or(""), &address]);
     let child = program::command(&argv.collect::<Vec<_>>())
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
@@ -230,8 +239,10 @@ fn make_network(settings: &Settings, state: &mut State, node: u8) -> Result {
         ])?;
         program::quiet(&["ip", "link", "set", &link, "master", &settings.bridge(), "up"])?;
     }
-    let address = format!("{}/24", settings.address(node));
-    program::quiet(&["ip", "-n", &space, "addr", "replace", &address, "dev", "eth0"])?;
+    if !state.guests.contains(&node) {
+        let address = format!("{}/24", settings.address(node));
+        program::quiet(&["ip", "-n", &space, "addr", "replace", &address, "dev", "eth0"])?;
+    }
     program::quiet(&["ip", "-n", &space, "link", "set", "eth0", "up"])
 }
 

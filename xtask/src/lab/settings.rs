@@ -112,6 +112,9 @@ pub(super) struct State {
     pub(super) kind: Kind,
     pub(super) nodes: u8,
     pub(super) opt_size: Option<String>,
+    /// The nodes that have a kernel of their own.
+    #[serde(default)]
+    pub(super) guests: Vec<u8>,
     /// The ports of the loopback nodes.
     pub(super) ports: Vec<u16>,
     /// The interfaces and name spaces that are this lab's own.
