@@ -5,10 +5,13 @@
 //! a run finds out before it commits that another has come after it.
 
 use std::io;
+use std::thread;
+use std::time::Duration;
 
 use super::error::{Error, io_error};
 use crate::model::codec::{Reader, Writer};
 use crate::model::untrusted::Untrusted;
+use crate::os::clock::Deadline;
 use crate::os::dir::Dir;
 use crate::os::durable;
 use crate::os::lock::{self, Attempt, Lock};
@@ -16,6 +19,10 @@ use crate::wire::message::{Open, Txid};
 
 /// The file.
 pub(super) const NAME: &[u8] = b"lock";
+/// How long another host may take to write who it is once it has the lock.
+const WRITES_WITHIN: Duration = Duration::from_secs(2);
+/// Between two looks for that.
+const READ_AGAIN: Duration = Duration::from_millis(50);
 /// Longest that is read of it.
 const BYTES_MAX: u64 = 4096;
 
@@ -55,11 +62,19 @@ impl Lease {
         if is_watched && let Some(before) = read(state)?.as_deref().and_then(holder_in) {
             refuse_same(open.run, open.number, before)?;
         }
-        match lock::try_take(state, NAME, &about).map_err(io_error("lock", "the target"))? {
-            Attempt::Taken(lock) => {
-                Ok(Self { _lock: lock, about, run: open.run, number: open.number, is_watched })
+        let give_up = Deadline::after(WRITES_WITHIN);
+        loop {
+            match lock::try_take(state, NAME, &about).map_err(io_error("lock", "the target"))? {
+                Attempt::Taken(lock) => {
+                    let (run, number) = (open.run, open.number);
+                    return Ok(Self { _lock: lock, about, run, number, is_watched });
+                }
+                // RACE: another host has the lock, and what it writes about itself is not here yet.
+                Attempt::Held { by } if is_watched && by.is_empty() && !give_up.is_over() => {
+                    thread::park_timeout(READ_AGAIN.min(give_up.left()));
+                }
+                Attempt::Held { by } => return Err(held(open.run, holder_in(&by))),
             }
-            Attempt::Held { by } => Err(held(open.run, holder_in(&by))),
         }
     }
 

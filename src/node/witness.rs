@@ -4,6 +4,7 @@
 //! each look opens the target anew, by its path.
 
 use std::collections::BTreeSet;
+use std::io;
 
 use super::agent::{AgentOptions, Hub, opened, unexpected};
 use super::error::{Error, io_error};
@@ -13,6 +14,7 @@ use super::{kept, offer, share};
 use crate::model::path::TreePath;
 use crate::model::plan::Counts;
 use crate::os::dir::Dir;
+use crate::scan;
 use crate::wire::message::{Offer, Open, Opened, Planned, ToAgent, ToHub};
 
 /// Answers *Look* and *Offer* until the hub has heard enough. Takes no lease, makes and changes nothing.
@@ -46,16 +48,32 @@ fn look(open: &Open, options: &AgentOptions) -> Result<Opened, Error> {
 
 fn inspect(hub: &Hub, open: &Open, wanted: &Offer, options: &AgentOptions) -> Result<(), Error> {
     let (place, standing) = place(open, options)?;
-    let deleted = lingering(&place)?;
+    // A plan tells what it found; whoever waits for a release looks again.
+    let waits = !wanted.list_changes;
+    let deleted = if waits { lingering(&place)? } else { 0 };
     if deleted > 0 {
-        let counts = Counts { deleted, ..Counts::default() };
-        return hub.send(&ToHub::Planned(Planned {
-            is_clean: false,
-            counts,
-            ..offer::clean(Vec::new())
-        }));
+        return not_yet(hub, Counts { deleted, ..Counts::default() });
     }
-    offer::answer(hub, &place, standing.as_ref(), wanted, open).map(drop)
+    match offer::answer(hub, &place, standing.as_ref(), wanted, open) {
+        Err(error) if waits && is_passing(&error) => not_yet(hub, Counts::default()),
+        answered => answered.map(drop),
+    }
+}
+
+fn not_yet(hub: &Hub, counts: Counts) -> Result<(), Error> {
+    hub.send(&ToHub::Planned(Planned { is_clean: false, counts, ..offer::clean(Vec::new()) }))
+}
+
+/// True for what comes of a look while the writer is still at its index, or takes away what is looked at.
+fn is_passing(error: &Error) -> bool {
+    let mut next: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(cause) = next {
+        if cause.downcast_ref::<io::Error>().is_some_and(share::is_stale) {
+            return true;
+        }
+        next = cause.source();
+    }
+    matches!(error, Error::Scan(scan::Error::Listing(_)))
 }
 
 /// A directory with the names that it lists.
@@ -100,4 +118,21 @@ fn place(open: &Open, options: &AgentOptions) -> Result<(Place, Option<Standing>
         None => None,
     };
     Ok((place, standing))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::node::error::io_error;
+    use crate::scan::listing;
+
+    #[test]
+    fn what_passes_by_itself_is_looked_at_again_and_the_rest_is_told() {
+        let stale = || io::Error::from(io::ErrorKind::StaleNetworkFileHandle);
+        let denied = io::Error::from(io::ErrorKind::PermissionDenied);
+        assert!(is_passing(&io_error("list", "d")(stale())));
+        assert!(is_passing(&Error::Scan(scan::Error::Listing(listing::Error::Index))));
+        assert!(!is_passing(&io_error("list", "d")(denied)));
+        assert!(!is_passing(&Error::HubGone));
+    }
 }

@@ -143,7 +143,7 @@ impl Rig {
             .collect();
         let tables = tables.concat();
         let config = format!(
-            "[cluster]\nname = \"shop\"\nsource = \"source\"\n{tables}\n[ssh]\nidentity = [\"{}\"]\nknown_hosts = \"{}\"\n\
+            "[cluster]\nname = \"shop\"\nsource = \"source\"\n{tables}\n[ssh]\nidentity = [\"{}\"]\nknown_hosts = \"{}\"\nreuse = \"20s\"\n\
              \n[storage]\napproach = \"{approach}\"\n{more}",
             self.lab.hub("id").display(),
             self.lab.hub("known_hosts").display(),
