@@ -143,8 +143,7 @@ fn reasons(facts: &Facts, advice: Advice) -> Vec<String> {
 
 fn because(facts: &Facts, rule: Rule) -> Vec<String> {
     let shared = format!("{PAGE} gives a high rate to a shared file system.");
-    let alone = "This version makes its files for NFS alone. Nodes that mount what they read have no release: \
-                 nothing is verified, nor rolled back."
+    let depends = "One node writes then, and each says that its own mount shows the release; all of them depend on one server."
         .to_owned();
     let cheap = match facts.push_ms {
         Some(Median { value, .. }) => format!("a push, which takes {},", millis(value)),
@@ -157,14 +156,14 @@ fn because(facts: &Facts, rule: Rule) -> Vec<String> {
                 "{shared} For depsync that begins at {} changes a day, every second minute.",
                 BORDERS.shared_per_day
             ),
-            alone,
+            depends,
         ],
         Rule::Busy { percent } => vec![
             format!(
                 "{shared} For depsync that begins where pushes are at work {} % of the time; here it is {percent} %.",
                 BORDERS.busy_percent
             ),
-            alone,
+            depends,
         ],
         Rule::Medium => vec![
             format!(
