@@ -34,7 +34,20 @@ done
 /// # Errors
 /// It does not come to listen; what it logged last is told.
 pub(super) fn start(rig: &Rig) -> Result {
-    let config = CONFIG.replace("@address@", &rig.address(SERVER));
+    start_as(rig, CONFIG)
+}
+
+/// Starts the server with the other disk under the share's export: handles of before mean nothing to it.
+///
+/// # Errors
+/// As [`start`].
+pub(super) fn start_with_another_disk(rig: &Rig) -> Result {
+    let share = "Path = /opt/disk/share; Pseudo = /share;";
+    start_as(rig, &CONFIG.replace(share, "Path = /opt/other/share; Pseudo = /share;"))
+}
+
+fn start_as(rig: &Rig, config: &str) -> Result {
+    let config = config.replace("@address@", &rig.address(SERVER));
     rig.put("ganesha.conf", &config)?;
     rig.on(SERVER, START).map(drop)
 }

@@ -8,6 +8,7 @@ pub(super) const ALL: &[Scenario] = &[
     ("the writer's agent is killed", agent_killed),
     ("the writer is killed, and the next push goes through the reader", writer_killed),
     ("the server is killed and started again", server_killed),
+    ("the server comes back with another disk, and handles are stale", stale),
 ];
 
 /// So much is staged, of 40 MiB, when something dies; eight seconds' worth in all.
@@ -83,6 +84,31 @@ fn writer_killed(rig: &Rig) -> Result {
     rig.lab.limit(WRITER, 0)?;
     rig.lab.start(WRITER)?;
     rig.mount(WRITER, "share", "")?;
+    rig.push(0)?;
+    rig.expect_source()
+}
+
+fn stale(rig: &Rig) -> Result {
+    rig.push(0)?;
+    let before = rig.stamps(false)?;
+    nfs::kill(rig)?;
+    nfs::start_with_another_disk(rig)?;
+    let told = rig.depsync(&["doctor"])?;
+    told.exit(2)?;
+    let is_told = |node: u8| {
+        let address = rig.address(node);
+        told.text.lines().any(|line| line.contains(&address) && line.contains("\"stale-handle\""))
+    };
+    told.expect(is_told(WRITER) && is_told(READER), "stale handles on both clients")?;
+    rig.edit("carbonapps/app-2.car", noise(52, 1 << 20))?;
+    let told = rig.depsync(&["push"])?;
+    told.expect(!matches!(told.code, Some(0 | 124 | 137) | None), "a failure")?;
+    nfs::kill(rig)?;
+    nfs::start(rig)?;
+    expect_same("the share", &before, &rig.stamps(false)?)?;
+    for client in [WRITER, READER] {
+        rig.mount(client, "share", "")?;
+    }
     rig.push(0)?;
     rig.expect_source()
 }
