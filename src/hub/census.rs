@@ -32,6 +32,11 @@ impl Census {
         self.tell(node, Heard::At(release));
     }
 
+    /// All nodes have one journal, on a share, and it has this release live: whoever could not be reached has no other.
+    pub(super) fn all_are_at(&self, release: Option<ReleaseId>) {
+        self.0.send_modify(|all| all.fill(Some(Heard::At(release))));
+    }
+
     /// Nothing more will be heard of `node`.
     pub(super) fn has_ended(&self, node: usize) {
         self.tell(node, Heard::Nothing);
@@ -108,6 +113,17 @@ mod tests {
                 census.has_ended(node);
             }
             assert_eq!(census.has_committed(new).await, expected, "{heard:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn fault_087_on_a_share_its_one_journal_speaks_for_nodes_that_wait_or_are_gone() {
+        let new = Digest::of(Domain::State, b"new");
+        for (live, expected) in [(None, false), (Some(new), true)] {
+            let census = Census::of(3);
+            census.has_ended(0);
+            census.all_are_at(live);
+            assert_eq!(census.has_committed(new).await, Some(expected));
         }
     }
 }

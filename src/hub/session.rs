@@ -291,7 +291,11 @@ impl Session {
             return Err(broken("its fence is far above any that was given out"));
         }
         self.fence = opened.fence;
-        self.shared.census.is_at(self.node, opened.release);
+        match &self.shared.share {
+            // The others wait for this one to write.
+            Some(_) => self.shared.census.all_are_at(opened.release),
+            None => self.shared.census.is_at(self.node, opened.release),
+        }
         self.settle(channel, &opened).await
     }
 
