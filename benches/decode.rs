@@ -42,7 +42,7 @@ fn decode(stream: Vec<u8>, manifest: &Manifest, wanted: &Wanted, chunks: &[Chunk
     let output = Box::new(io::sink()) as Box<dyn io::Write + Send>;
     let outbox = Arc::new(Mutex::new(Sender::open(output).expect("never full")));
     let hub = Hub::listen(Cursor::new(stream), outbox);
-    let mut incoming = Incoming::new(&hub, manifest, wanted, Patcher::new(None, &pieces));
+    let mut incoming = Incoming::new(&hub, manifest.into(), wanted, Patcher::new(None, &pieces));
     let (mut rest, mut total) = (chunks, 0);
     while !rest.is_empty() {
         let mut given = incoming.next(rest).expect("own batches").len() as u64;

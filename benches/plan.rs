@@ -2,7 +2,7 @@
 #![expect(clippy::disallowed_methods, reason = "benches make the trees they measure")]
 
 use criterion::{Criterion, Throughput};
-use depsync::model::manifest::{Builder, Manifest};
+use depsync::model::manifest::{Builder, Manifest, Part};
 use depsync::model::plan::{Plan, Policy, Want, plan};
 use depsync::node::difference::{Difference, Owners};
 use depsync::node::inspect::as_have;
@@ -28,7 +28,10 @@ fn changed(manifest: &Manifest) -> Manifest {
 
 fn planned(difference: &Difference, manifest: &Manifest) -> Plan {
     let have = as_have(&difference.found);
-    let want = Want { manifest, same: &difference.same, same_files: difference.same_files };
+    let want = Want {
+        release: Part::new(manifest, difference.picked.as_ref()),
+        same_files: difference.same_files,
+    };
     plan(&have, want, &Policy { owners: true, ..Policy::default() }, &mut |_change| {})
 }
 

@@ -38,7 +38,7 @@ pub(super) async fn chunks(
     sender: Sender,
 ) -> Result<(), Ended> {
     let manifest = shared.manifest().map_err(|error| Ended::Failed(Failure::from(&error)))?;
-    let batches = || Batches::new(&manifest, &planned.wanted);
+    let batches = || Batches::new(&*manifest, &planned.wanted);
     let (mut bytes, mut found) = (0u64, 0u64);
     for batch in batches() {
         bytes = bytes.saturating_add(batch.raw_bytes as u64);

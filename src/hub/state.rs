@@ -22,8 +22,9 @@ use crate::model::limits;
 use crate::model::manifest::{Manifest, ReleaseId};
 use crate::model::untrusted::Untrusted;
 use crate::os::dir::Dir;
+use crate::os::durable::{self, Replacement};
 use crate::os::lock::{self, Attempt, Lock};
-use crate::os::{durable, root};
+use crate::os::root;
 use crate::scan::index::{Index, RootId};
 use crate::source::Source;
 use crate::source::lint::Known;
@@ -153,7 +154,9 @@ impl State {
     /// # Errors
     /// [`Error::Io`].
     pub fn save_index(&self, source: &Source) -> Result<(), Error> {
-        durable::replace_lazily_with(&self.dir, b"index", |out| source.write_index(out).map(drop))
+        Replacement::start(&self.dir, b"index")
+            .and_then(|out| source.write_index(out))
+            .and_then(Replacement::finish)
             .map_err(io("write", "index"))
     }
 

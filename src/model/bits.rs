@@ -32,6 +32,11 @@ impl Bits {
         }
     }
 
+    /// True if there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.iter().all(|word| *word == 0)
+    }
+
     /// True if `number` was added.
     pub fn contains(&self, number: u64) -> bool {
         let (word, bit) = place(number);

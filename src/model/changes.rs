@@ -75,7 +75,6 @@ fn size(view: &View<'_, '_>) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use super::super::bits::Bits;
     use super::super::fixture::{entries, manifest_of, random_tree};
     use super::super::plan::{self, Have, Policy, Want};
     use super::*;
@@ -111,13 +110,13 @@ mod tests {
 
     #[test]
     fn what_is_told_is_what_a_plan_between_the_two_tells() {
-        let (mut seed, none) = (7, Bits::default());
+        let mut seed = 7;
         for _ in 0..300 {
             let (old, new) = (random_tree(&mut seed), random_tree(&mut seed));
             let (before, after) = (manifest_of(&old, false), manifest_of(&new, false));
             let have: Vec<Have<'_>> =
                 old.iter().map(|entry| Have { entry, is_sole_name: true }).collect();
-            let want = Want { manifest: &after, same: &none, same_files: 0 };
+            let want = Want { release: (&after).into(), same_files: 0 };
             let policy = Policy { owners: true, ..Policy::default() };
             let mut planned = Vec::new();
             plan::plan(&have, want, &policy, &mut |one| {

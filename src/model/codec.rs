@@ -149,7 +149,12 @@ impl Writer {
         self.bytes(value.as_bytes());
     }
 
-    /// Bytes written so far.
+    /// The bytes written so far.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// How many bytes were written so far.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }

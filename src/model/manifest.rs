@@ -12,18 +12,20 @@
 
 mod check;
 mod entries;
+mod part;
 mod view;
 
 pub use entries::{
     Body, BodyReader, decode_content, decode_xattrs, encode_content, encode_xattrs, skip_content,
 };
+pub use part::{Chunks, Part, Picked, Placed};
 pub use view::{ContentView, KindView, Stamp, View, link_key};
 
 use super::codec::{Error, Reader, Result, Writer};
 use super::digest::{Digest, Domain};
 use super::entry::Entry;
 use super::limits;
-use super::path::{self, TreePath};
+use super::path::TreePath;
 use super::rules::Rules;
 use check::Checker;
 use entries::Decoder;
@@ -147,30 +149,10 @@ impl Manifest {
         Entries(self.views())
     }
 
-    /// The entries at `paths`, which are sorted; those that are not there are passed over.
-    pub fn entries_at<'a, 'p>(
-        &'a self,
-        paths: impl IntoIterator<Item = &'p TreePath> + 'a,
-    ) -> impl Iterator<Item = Entry> + 'a
-    where
-        'p: 'a,
-    {
-        let mut views = self.views();
-        let mut paths = paths.into_iter().peekable();
-        std::iter::from_fn(move || {
-            paths.peek()?;
-            views.find(|_, view| {
-                let order = |path: &TreePath| path::order(path.as_bytes(), view.path);
-                while paths.next_if(|path| order(path).is_lt()).is_some() {}
-                paths.next_if(|path| order(path).is_eq()).is_some()
-            })
-        })
-    }
-
     /// The entries in order, each borrowed for as long as it is looked at.
     pub fn views(&self) -> Views<'_> {
         let body = self.bytes.get(self.body_at..).unwrap_or_default();
-        Views { decoder: Decoder::of_checked(Reader::new(body, WHAT)), passed: 0 }
+        Views { decoder: Decoder::of_checked(Reader::new(body, WHAT)) }
     }
 }
 
@@ -178,7 +160,6 @@ impl Manifest {
 #[derive(Debug, Clone)]
 pub struct Views<'a> {
     decoder: Decoder<'a>,
-    passed: u64,
 }
 
 impl<'a> Views<'a> {
@@ -188,16 +169,14 @@ impl<'a> Views<'a> {
     /// Never: a manifest was checked when it was made.
     #[expect(clippy::should_implement_trait, reason = "what it gives is borrowed from itself")]
     pub fn next(&mut self) -> Option<View<'_, 'a>> {
-        self.passed = self.passed.saturating_add(1);
         self.decoder.next_view().expect("invariant: a manifest was checked when it was made")
     }
 
-    /// The next entry that `is_wanted` accepts, given its number.
-    pub fn find(&mut self, mut is_wanted: impl FnMut(u64, &View<'_, 'a>) -> bool) -> Option<Entry> {
+    /// The next entry that `is_wanted` accepts.
+    pub fn find(&mut self, mut is_wanted: impl FnMut(&View<'_, 'a>) -> bool) -> Option<Entry> {
         loop {
-            let number = self.passed;
             let view = self.next()?;
-            if is_wanted(number, &view) {
+            if is_wanted(&view) {
                 return Some(view.to_entry());
             }
         }

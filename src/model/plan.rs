@@ -15,10 +15,9 @@ pub use change::{Change, ChangeKind, CommitStyle, Counts, Deletes, MaxDelete};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::bits::Bits;
 use super::digest::Digest;
 use super::entry::{Entry, Kind, Meta, Owner, Xattr};
-use super::manifest::{Manifest, link_key};
+use super::manifest::{Part, link_key};
 use super::path::TreePath;
 
 /// One entry that a node has.
@@ -102,12 +101,10 @@ pub struct Move {
 /// What a tree should be, and how much of it is there.
 #[derive(Debug, Clone, Copy)]
 pub struct Want<'a> {
-    /// The tree.
-    pub manifest: &'a Manifest,
-    /// The numbers of its entries that are as they should be in all that a plan looks at; what the node has there is not
-    /// among what is given to the plan.
-    pub same: &'a Bits,
-    /// How many of those are no directories.
+    /// The tree, of which those entries matter that are not as they should be in all that a plan looks at; what the node
+    /// has at the others is not among what is given to the plan.
+    pub release: Part<'a>,
+    /// How many of those others are no directories.
     pub same_files: u64,
 }
 
@@ -115,7 +112,7 @@ pub struct Want<'a> {
 ///
 /// Guarantees: the plan is a function of its inputs alone; carrying it out gives `want` (but for what `policy` keeps);
 /// a plan from a tree to itself is empty; `on_change` hears of every path that changes, in order.
-/// Cost: one pass over both lists; a second over `want` if files go that could be moved; memory for the tops.
+/// Cost: one pass over both lists, and one over the whole release if files go that could be moved; memory for the tops.
 pub fn plan<'h>(
     have: &'h [Have<'h>],
     want: Want<'_>,
@@ -125,7 +122,7 @@ pub fn plan<'h>(
     let mut merge = Merge {
         policy,
         have,
-        dirty_links: dirty_links(have, want.manifest, policy),
+        dirty_links: dirty_links(have, want.release, policy),
         plan: Plan { deletes: Deletes { lost: 0, of: want.same_files }, ..Plan::default() },
         dirs: BTreeSet::new(),
         replaced: HashSet::new(),
@@ -135,9 +132,7 @@ pub fn plan<'h>(
         on_change,
     };
     let mut have_at = have.iter().peekable();
-    let mut views = want.manifest.views();
-    let unsame = std::iter::from_fn(|| views.find(|number, _| !want.same.contains(number)));
-    let mut want_at = unsame.peekable();
+    let mut want_at = want.release.entries().peekable();
     loop {
         let order = match (have_at.peek(), want_at.peek()) {
             (Some(have), Some(want)) => have.entry.path.cmp(&want.path),
@@ -157,7 +152,7 @@ pub fn plan<'h>(
             (None, None) => break,
         }
     }
-    merge.finish(want.manifest)
+    merge.finish(want.release)
 }
 
 /// Size of what an entry holds.
@@ -338,7 +333,7 @@ impl<'h> Merge<'_, 'h> {
             && self.policy.same_owner(old, want)
     }
 
-    fn finish(mut self, want: &Manifest) -> Plan {
+    fn finish(mut self, want: Part<'_>) -> Plan {
         self.pair_gone_with_new(want);
         self.plan.dirs = self.dirs.into_iter().collect();
         self.plan
@@ -346,7 +341,7 @@ impl<'h> Merge<'_, 'h> {
 
     /// Pairs what goes with what is new and has the same content: that much is not lost, and where the metadata is
     /// the same too, and the new name is free, the file is moved.
-    fn pair_gone_with_new(&mut self, want: &Manifest) {
+    fn pair_gone_with_new(&mut self, want: Part<'_>) {
         if self.gone.is_empty() {
             return;
         }
@@ -358,14 +353,15 @@ impl<'h> Merge<'_, 'h> {
         }
         let mut back = HashSet::new();
         let mut moves = Vec::new();
-        let mut views = want.views();
+        let release = want.manifest();
+        let mut views = release.views();
         while let Some(view) = views.next() {
             let Some(key) = view.content_key() else { continue };
             let Some(candidates) = by_content.get_mut(&key) else { continue };
             back.insert(key);
             let entry = view.to_entry();
             let may_move = matches!(&entry.kind, Kind::File(content) if content.size() > 0)
-                && !want.header().capture.hard_links
+                && !release.header().capture.hard_links
                 && self.is_new(&entry.path);
             let same = |gone: &Gone<'_>| gone.can_move && self.same_meta(gone.entry, &entry);
             if may_move && let Some(at) = candidates.iter().rposition(same) {
@@ -420,9 +416,9 @@ fn first_name(entry: &Entry) -> &TreePath {
 
 /// First names of the groups of hard links that must be made anew: a member is new, or was not linked so, or the
 /// content or metadata of the group changes.
-fn dirty_links(have: &[Have<'_>], want: &Manifest, policy: &Policy) -> HashSet<TreePath> {
+fn dirty_links(have: &[Have<'_>], want: Part<'_>, policy: &Policy) -> HashSet<TreePath> {
     let mut dirty = HashSet::new();
-    if !want.header().capture.hard_links {
+    if !want.manifest().header().capture.hard_links {
         return dirty;
     }
     let find = |path: &TreePath| find(have, path);

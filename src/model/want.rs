@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use super::entry::{Chunk, Segment};
-use super::manifest::{KindView, Manifest, Views};
+use super::manifest::{Chunks, KindView, Part, Placed};
 pub use super::ordinals::Ordinals as Wanted;
 use super::path::TreePath;
 
@@ -57,7 +57,7 @@ impl Batch {
     }
 }
 
-/// Walks the batches of `wanted` over `manifest`.
+/// Walks the batches of wanted chunks over a release.
 #[derive(Debug)]
 pub struct Batches<'a> {
     sites: Sites<'a>,
@@ -69,11 +69,8 @@ pub struct Batches<'a> {
 /// Walks the chunks of a manifest, each with the number of chunk bytes before it.
 #[derive(Debug)]
 struct Sites<'a> {
-    views: Views<'a>,
+    placed: Placed<'a>,
     file: Option<File>,
-    /// Chunks, and their bytes, of the files passed.
-    ordinal: u64,
-    bytes_before: u64,
 }
 
 /// The file that holds what was asked for last; its segments are walked on.
@@ -82,6 +79,8 @@ struct File {
     path: Arc<TreePath>,
     segments: std::vec::IntoIter<Segment>,
     offset: u64,
+    /// The manifest's chunks before the next segment.
+    before: Chunks,
 }
 
 impl Sites<'_> {
@@ -92,22 +91,12 @@ impl Sites<'_> {
             if let Some(found) = self.seek_in_file(ordinal) {
                 return Some(found);
             }
-            let view = self.views.next()?;
+            let (before, own, view) = self.placed.next()?;
             let KindView::File(content) = view.kind else { continue };
-            let (mut count, mut bytes) = (0u64, 0u64);
-            for segment in content.segments() {
-                if let Segment::Chunk(chunk) = segment {
-                    count = count.saturating_add(1);
-                    bytes = bytes.saturating_add(u64::from(chunk.bytes));
-                }
-            }
-            if ordinal < self.ordinal.saturating_add(count) {
+            if ordinal < before.plus(own).count {
                 let path = Arc::new(TreePath::of_checked(view.path));
                 let segments = content.segments().collect::<Vec<_>>().into_iter();
-                self.file = Some(File { path, segments, offset: 0 });
-            } else {
-                self.ordinal = self.ordinal.saturating_add(count);
-                self.bytes_before = self.bytes_before.saturating_add(bytes);
+                self.file = Some(File { path, segments, offset: 0, before });
             }
         }
     }
@@ -118,12 +107,11 @@ impl Sites<'_> {
             let offset = file.offset;
             file.offset = offset.saturating_add(segment.bytes());
             let Segment::Chunk(chunk) = segment else { continue };
-            let (ordinal, before) = (self.ordinal, self.bytes_before);
-            self.ordinal = ordinal.saturating_add(1);
-            self.bytes_before = before.saturating_add(u64::from(chunk.bytes));
+            let Chunks { count: ordinal, bytes } = file.before;
+            file.before = file.before.plus(Chunks { count: 1, bytes: u64::from(chunk.bytes) });
             if ordinal == wanted {
                 return Some((
-                    before,
+                    bytes,
                     Site { ordinal, path: Arc::clone(&file.path), offset, chunk },
                 ));
             }
@@ -134,9 +122,9 @@ impl Sites<'_> {
 }
 
 impl<'a> Batches<'a> {
-    /// Starts at the first wanted chunk.
-    pub fn new(manifest: &'a Manifest, wanted: &'a Wanted) -> Self {
-        let sites = Sites { views: manifest.views(), file: None, ordinal: 0, bytes_before: 0 };
+    /// Starts at the first of the `wanted` chunks of `release`, all of which a part of it holds.
+    pub fn new(release: impl Into<Part<'a>>, wanted: &'a Wanted) -> Self {
+        let sites = Sites { placed: release.into().placed(), file: None };
         Self { sites, ranges: wanted.ranges().iter(), range: 0..0, peeked: None }
     }
 

@@ -11,6 +11,7 @@ use crate::model::entry::{Kind, Xattr};
 use crate::model::manifest::{ContentView, KindView, View};
 use crate::model::path::{self, TreePath};
 use crate::os::dir::Dir;
+use crate::os::durable::Replacement;
 use crate::os::stat::{FileKind, Stat};
 use crate::os::{clock, meta};
 use crate::scan::amend::{Amended, NewDirectory, Now};
@@ -25,15 +26,18 @@ type Names<'a> = BTreeMap<Box<[u8]>, Now<'a>>;
 ///
 /// # Errors
 /// [`Error::Refused`] if one is not as it was committed: somebody else writes there.
-pub fn check<'o>(place: &Place, offered: &'o Offered) -> Result<Amended<'o>, Error> {
+pub fn check<'o>(place: &Place, offered: &'o Offered) -> Result<Amended<'o, Replacement>, Error> {
     let Some(root) = &place.root else { return Err(changed(b"")) };
     let window = racy_window(root.file_system_type().map_err(io_error("look at", place.shown()))?);
     let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
+    // The index that the next inspection starts from. A failure costs that inspection time, and no more.
+    let out = inspect::new_index(place).ok().flatten().map(|(out, _root)| out);
+    let listing = &offered.inspection.listing;
     let of = (place.root_id(&id), recover::keep_xattrs(&offered.manifest));
     let mut after = After {
         offered,
         look: Look { root, open: None },
-        amended: Amended::new(&offered.inspection.listing, of, clock::wall(), window),
+        amended: Amended::new(listing, of, (clock::wall(), window), out),
         branch: Vec::new(),
         now: BTreeMap::new(),
         first_names: HashMap::new(),
@@ -44,11 +48,11 @@ pub fn check<'o>(place: &Place, offered: &'o Offered) -> Result<Amended<'o>, Err
     Ok(after.amended)
 }
 
-/// Writes the index that the next inspection starts from. A failure costs that inspection time, and no more.
-pub fn remember(place: &Place, offered: &Offered, amended: &Amended<'_>) {
+/// Puts the new index in place of the old one.
+pub fn remember(offered: &Offered, amended: Amended<'_, Replacement>) {
     // What is kept although the release does not have it makes the tree another one.
     let whole = Some(offered.whole).filter(|_| offered.plan.kept_extras.is_empty());
-    if inspect::save_index(place, |out, _root| amended.write(out, whole).map(drop)).is_err() {}
+    if let Some(Err(_)) = amended.finish(whole).map(Replacement::finish) {}
 }
 
 fn changed(path: &[u8]) -> Error {
@@ -78,7 +82,7 @@ fn is_as_released(entry: &View<'_, '_>, stat: &Stat) -> bool {
 struct After<'a, 'o> {
     offered: &'o Offered,
     look: Look<'a>,
-    amended: Amended<'o>,
+    amended: Amended<'o, Replacement>,
     /// New directories on the way to the last name.
     branch: Vec<(TreePath, Stat, NewDirectory)>,
     /// Directories that were there before and changed, with the names in them that did.
@@ -95,7 +99,7 @@ impl<'o> After<'_, 'o> {
         touched.sort_unstable();
         let mut tops = touched.into_iter().peekable();
         let mut top: Option<(&TreePath, bool)> = None;
-        let mut views = self.offered.manifest.views();
+        let mut views = self.offered.part().views();
         while let Some(view) = views.next() {
             let at = view.path;
             while let Some(next) = tops.next_if(|next| path::order(next.as_bytes(), at).is_le()) {

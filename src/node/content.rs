@@ -9,15 +9,16 @@ use std::sync::Arc;
 
 use super::error::{Error, io_error};
 use super::kept;
-use super::place::Place;
+use super::place::State;
+use crate::model::bits::Bits;
 use crate::model::digest::{Digest, Domain};
 use crate::model::entry::{Chunk, Entry, Kind, Segment};
-use crate::model::manifest::{KindView, Manifest};
+use crate::model::manifest::{Chunks, KindView, Manifest, Part};
 use crate::model::path::{self, TreePath};
 use crate::model::plan::Plan;
 use crate::model::want::Wanted;
 use crate::os::dir::Dir;
-use crate::scan::listing::Listing;
+use crate::scan::Found;
 
 /// A place where a chunk's bytes are.
 #[derive(Debug, Clone)]
@@ -45,18 +46,28 @@ pub enum Location {
     },
 }
 
-/// What is known of a chunk that the stage needs.
+/// What is known of a chunk that is here, or that several files of the stage hold.
 #[derive(Debug, Default)]
 struct Need {
-    /// How many more files of the stage hold it.
+    /// How many more files of the stage hold it, where it is nowhere else.
     uses_left: u32,
     bytes: u32,
     location: Option<Location>,
 }
 
-/// Every chunk that the stage needs, with where it is.
+/// What is here of the content of a tree.
+#[derive(Debug, Clone, Copy)]
+pub struct Here<'a> {
+    /// What is there that is not as the release says.
+    pub found: &'a [Found],
+    /// The numbers of the release's entries that are there as it says.
+    pub same: &'a Bits,
+}
+
+/// Where the chunks are that the stage needs.
 #[derive(Debug, Default)]
 pub struct Sources {
+    /// Those that are here, or needed more than once. All others come over the wire, and are used when they come.
     needs: HashMap<Digest, Need>,
     /// The chunks that must come over the wire.
     pub wanted: Wanted,
@@ -70,15 +81,12 @@ pub struct Sources {
     pub staged_directories: u64,
 }
 
-/// The entries of `manifest` that must be written: within installs, and not moved there. Each with its install's number.
-pub fn staged<'a>(
-    plan: &'a Plan,
-    manifest: &'a Manifest,
-) -> impl Iterator<Item = (usize, Entry)> + 'a {
-    let mut views = manifest.views();
+/// The entries of `release` that must be written: within installs, and not moved there. Each with its install's number.
+pub fn staged<'a>(plan: &'a Plan, release: Part<'a>) -> impl Iterator<Item = (usize, Entry)> + 'a {
+    let mut views = release.views();
     let mut within = Within::of(plan);
     std::iter::from_fn(move || {
-        let entry = views.find(|_, view| within.install_of(view.path).is_some())?;
+        let entry = views.find(|view| within.install_of(view.path).is_some())?;
         Some((within.install, entry))
     })
 }
@@ -121,57 +129,84 @@ impl<'a> Within<'a> {
 impl Sources {
     /// Finds for every chunk that `plan` stages whether it is here.
     ///
-    /// Cost: one pass over the manifest's staged entries, one over `found`, one over the kept lists; a second over
-    /// the manifest for the ordinals. Memory grows with the distinct chunks staged.
+    /// Cost: two passes over what the plan is about, one over the whole release, one over the kept lists. Memory grows with
+    /// the chunks that are here, or needed more than once; any other takes eight bytes while they are looked for.
     ///
     /// # Errors
     /// [`Error::Io`] if the kept area cannot be listed.
     pub fn find(
-        place: &Place,
+        state: Option<&State>,
         plan: &Plan,
-        manifest: &Manifest,
-        listing: &Listing,
+        release: Part<'_>,
+        here: Here<'_>,
         block: u64,
     ) -> Result<Self, Error> {
         let mut sources = Self::default();
-        for (_, entry) in staged(plan, manifest) {
-            sources.staged_entries += 1;
-            sources.staged_directories += u64::from(entry.kind.is_directory());
-            let Kind::File(content) = &entry.kind else { continue };
-            let data = content.data_bytes();
-            sources.staged_bytes = sources.staged_bytes.saturating_add(data);
-            let room = data.div_ceil(block).saturating_mul(block);
-            sources.staged_room = sources.staged_room.saturating_add(room);
-            for chunk in content.chunks() {
-                let need = sources.needs.entry(chunk.digest).or_default();
-                need.uses_left += 1;
-                need.bytes = chunk.bytes;
-            }
-        }
-        if sources.needs.is_empty() {
+        let prints = sources.count(plan, release, block);
+        if prints.all.is_empty() {
             return Ok(sources);
         }
-        let mut cursor = listing.cursor();
-        while let Some(item) = cursor.next().map_err(|error| Error::Scan(error.into()))? {
-            if let KindView::File(content) = item.view.kind {
-                let path = item.view.path;
-                sources.offer(
-                    content.segments(),
-                    || TreePath::of_checked(path),
-                    |path, offset| Location::Live { path, offset },
-                );
+        for found in here.found {
+            if let Kind::File(content) = &found.entry.kind {
+                let path = || found.entry.path.clone();
+                let live = |path, offset| Location::Live { path, offset };
+                sources.offer(&prints, content.segments().iter().copied(), path, live);
             }
         }
-        if let Some(state) = &place.state {
-            sources.offer_kept(state)?;
+        if !here.same.is_empty() {
+            sources.offer_same(&prints, release.manifest(), here.same);
+        }
+        if let Some(state) = state {
+            sources.offer_kept(&prints, state)?;
             sources.drop_damaged(state);
         }
-        sources.want(plan, manifest);
+        sources.want(&prints, plan, release);
         Ok(sources)
+    }
+
+    /// Counts what is staged, and gives the chunks that it is made of.
+    fn count(&mut self, plan: &Plan, release: Part<'_>, block: u64) -> Prints {
+        let mut prints = Vec::new();
+        let mut views = release.views();
+        let mut within = Within::of(plan);
+        while let Some(view) = views.next() {
+            if within.install_of(view.path).is_none() {
+                continue;
+            }
+            self.staged_entries += 1;
+            self.staged_directories += u64::from(matches!(view.kind, KindView::Directory));
+            let KindView::File(content) = view.kind else { continue };
+            let data = Chunks::of(content).bytes;
+            self.staged_bytes = self.staged_bytes.saturating_add(data);
+            let room = data.div_ceil(block).saturating_mul(block);
+            self.staged_room = self.staged_room.saturating_add(room);
+            prints.extend(content.segments().filter_map(|segment| match segment {
+                Segment::Chunk(chunk) => Some(Prints::of(&chunk.digest)),
+                Segment::Hole { .. } => None,
+            }));
+        }
+        Prints::new(prints)
+    }
+
+    /// What stands in the tree as `manifest` says, in the entries with the numbers `same`.
+    fn offer_same(&mut self, prints: &Prints, manifest: &Manifest, same: &Bits) {
+        let mut views = manifest.views();
+        let mut number = 0u64;
+        while let Some(view) = views.next() {
+            if let KindView::File(content) = view.kind
+                && same.contains(number)
+            {
+                let path = || TreePath::of_checked(view.path);
+                let live = |path, offset| Location::Live { path, offset };
+                self.offer(prints, content.segments(), path, live);
+            }
+            number = number.saturating_add(1);
+        }
     }
 
     fn offer(
         &mut self,
+        prints: &Prints,
         segments: impl Iterator<Item = Segment>,
         path: impl Fn() -> TreePath,
         at: impl Fn(Arc<TreePath>, u64) -> Location,
@@ -180,9 +215,11 @@ impl Sources {
         let mut shared = None;
         for segment in segments {
             if let Segment::Chunk(chunk) = segment
-                && let Some(need) = self.needs.get_mut(&chunk.digest)
+                && prints.has(&chunk.digest)
+                && let need = self.needs.entry(chunk.digest).or_default()
                 && need.location.is_none()
             {
+                need.bytes = chunk.bytes;
                 let path = shared.get_or_insert_with(|| Arc::new(path()));
                 need.location = Some(at(Arc::clone(path), offset));
             }
@@ -190,16 +227,14 @@ impl Sources {
         }
     }
 
-    fn offer_kept(&mut self, state: &super::place::State) -> Result<(), Error> {
+    fn offer_kept(&mut self, prints: &Prints, state: &State) -> Result<(), Error> {
         for (name, list) in kept::lists(state)? {
             for entry in &list.entries {
                 let Kind::File(content) = &entry.kind else { continue };
                 if let Some(path) = list.location(&name, &entry.path) {
-                    self.offer(
-                        content.segments().iter().copied(),
-                        || path.clone(),
-                        |path, offset| Location::Kept { path, offset },
-                    );
+                    let segments = content.segments().iter().copied();
+                    let kept = |path, offset| Location::Kept { path, offset };
+                    self.offer(prints, segments, || path.clone(), kept);
                 }
             }
         }
@@ -208,7 +243,7 @@ impl Sources {
 
     /// Forgets kept places that do not hold what their list says: nothing else would ever find that out, and the next
     /// push would stop at the same place again (row 58). PERF: such chunks are read twice, the second time from memory.
-    fn drop_damaged(&mut self, state: &super::place::State) {
+    fn drop_damaged(&mut self, state: &State) {
         let mut kept: Vec<_> = self
             .needs
             .iter()
@@ -233,24 +268,30 @@ impl Sources {
     }
 
     /// The first use of each chunk that is nowhere here goes over the wire; later uses copy the first.
-    fn want(&mut self, plan: &Plan, manifest: &Manifest) {
-        let mut seen = std::collections::HashSet::new();
-        let mut views = manifest.views();
+    fn want(&mut self, prints: &Prints, plan: &Plan, release: Part<'_>) {
+        let mut placed = release.placed();
         let mut within = Within::of(plan);
-        let mut ordinal = 0u64;
-        while let Some(view) = views.next() {
+        while let Some((before, _, view)) = placed.next() {
             let KindView::File(content) = view.kind else { continue };
-            let is_staged = within.install_of(view.path).is_some();
-            for segment in content.segments() {
-                let Segment::Chunk(chunk) = segment else { continue };
-                if is_staged {
-                    let need = self.needs.get(&chunk.digest);
-                    let is_here = need.is_some_and(|need| need.location.is_some());
-                    if !is_here && seen.insert(chunk.digest) {
-                        self.wanted.push(ordinal);
+            if within.install_of(view.path).is_none() {
+                continue;
+            }
+            let chunks = content.segments().filter_map(|segment| match segment {
+                Segment::Chunk(chunk) => Some(chunk),
+                Segment::Hole { .. } => None,
+            });
+            for (ordinal, chunk) in (before.count..).zip(chunks) {
+                if prints.is_repeated(&chunk.digest) || self.needs.contains_key(&chunk.digest) {
+                    let need = self.needs.entry(chunk.digest).or_default();
+                    if need.location.is_some() {
+                        continue;
+                    }
+                    need.uses_left = need.uses_left.saturating_add(1);
+                    if need.uses_left > 1 {
+                        continue;
                     }
                 }
-                ordinal += 1;
+                self.wanted.push(ordinal);
             }
         }
     }
@@ -278,6 +319,36 @@ impl Sources {
         {
             need.location = Some(location());
         }
+    }
+}
+
+/// The first eight bytes of the digest of every chunk that is staged. Two chunks that have them in common only cost memory.
+struct Prints {
+    /// Each once, sorted.
+    all: Vec<u64>,
+    /// Those that there are more than one of, sorted.
+    repeated: Vec<u64>,
+}
+
+impl Prints {
+    fn new(mut all: Vec<u64>) -> Self {
+        all.sort_unstable();
+        let runs = all.chunk_by(u64::eq).filter(|run| run.len() > 1);
+        let repeated = runs.filter_map(|run| run.first().copied()).collect();
+        all.dedup();
+        Self { all, repeated }
+    }
+
+    fn of(digest: &Digest) -> u64 {
+        digest.0.first_chunk().map_or(0, |bytes| u64::from_le_bytes(*bytes))
+    }
+
+    fn has(&self, digest: &Digest) -> bool {
+        self.all.binary_search(&Self::of(digest)).is_ok()
+    }
+
+    fn is_repeated(&self, digest: &Digest) -> bool {
+        self.repeated.binary_search(&Self::of(digest)).is_ok()
     }
 }
 
@@ -345,4 +416,71 @@ pub(super) fn changed(path: &TreePath) -> Error {
         format!("{path} changed between its inspection and its copy"),
         Some("push again; if it goes on changing, exclude it".into()),
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::entry::{Content, Meta};
+    use crate::model::manifest::{self, Builder, Header};
+    use crate::model::plan::{self, Have};
+
+    fn file(name: &str, words: &[&str]) -> Entry {
+        let chunk = |word: &&str| {
+            let bytes = u32::try_from(word.len()).expect("short");
+            let digest = Digest::of(Domain::Chunk, word.as_bytes());
+            Segment::Chunk(Chunk { digest, bytes })
+        };
+        let kind = Kind::File(Content::new(words.iter().map(chunk)));
+        Entry { path: TreePath::new(name.as_bytes()).expect("a path"), kind, meta: Meta::default() }
+    }
+
+    #[test]
+    fn a_chunk_comes_once_unless_it_is_here_and_its_later_uses_copy_the_first() {
+        let root = Entry { path: TreePath::root(), kind: Kind::Directory, meta: Meta::default() };
+        let release = [
+            root.clone(),
+            file("a", &["one", "two", "one"]),
+            file("b", &["two", "three"]),
+            file("same", &["three", "four"]),
+            file("z", &["four", "five"]),
+        ];
+        let mut builder = Builder::new(Header::plain());
+        for entry in &release {
+            builder.push(entry).expect("no special file");
+        }
+        let manifest = builder.finish().expect("a tree");
+        let mut same = Bits::default();
+        same.insert(3);
+        let mut picked = manifest::Picked::default();
+        let mut placed = Part::from(&manifest).placed();
+        while let Some((before, _, view)) = placed.next() {
+            if view.path != b"same" {
+                picked.push(&view, before);
+            }
+        }
+        let part = Part::new(&manifest, Some(&picked));
+        let have = [Have { entry: &root, is_sole_name: false }];
+        let want = plan::Want { release: part, same_files: 1 };
+        let plan = plan::plan(&have, want, &plan::Policy::default(), &mut |_| {});
+        let here = Here { found: &[], same: &same };
+        let mut sources = Sources::find(None, &plan, part, here, 4096);
+        let sources = sources.as_mut().expect("nothing is kept");
+        // Of one, two, one · two, three · three, four · four, five.
+        assert_eq!(sources.wanted.ranges(), [0..2, 8..9]);
+        assert_eq!((sources.staged_entries, sources.staged_bytes), (3, 3 + 3 + 3 + 3 + 5 + 4 + 4));
+        let chunk = |word: &str| match &file("x", &[word]).kind {
+            Kind::File(content) => content.chunks().next().expect("one"),
+            _ => unreachable!("it is a file"),
+        };
+        let live = |word| sources.live_file(&chunk(word)).map(ToString::to_string);
+        assert_eq!(live("three").as_deref(), Some("same"));
+        assert_eq!((live("one"), live("five")), (None, None));
+        assert!(sources.next_use(&chunk("one")).is_none(), "it comes over the wire");
+        let at = || Location::Staged { path: Arc::new(TreePath::root()), offset: 0 };
+        sources.staged_at(&chunk("one"), at);
+        assert!(matches!(sources.next_use(&chunk("one")), Some(Location::Staged { .. })));
+        sources.staged_at(&chunk("five"), at);
+        assert!(sources.next_use(&chunk("five")).is_none(), "nothing uses it again");
+    }
 }

@@ -2,8 +2,8 @@
 
 use super::error::Error;
 use crate::model::bits::Bits;
-use crate::model::entry::Owner;
-use crate::model::manifest::{KindView, Manifest, View};
+use crate::model::entry::{Entry, Owner};
+use crate::model::manifest::{Chunks, KindView, Manifest, Part, Picked, View};
 use crate::model::path;
 use crate::scan::Found;
 use crate::scan::listing::{Item, Listing};
@@ -14,7 +14,9 @@ pub struct Difference {
     /// Names that differ or that the release does not have, and all directories around each such name and each that
     /// is missing; sorted.
     pub found: Vec<Found>,
-    /// The numbers of the release's entries that are as they should be.
+    /// The entries of the release at those names and directories; `None` where that is all of them.
+    pub picked: Option<Picked>,
+    /// The numbers of the release's other entries, which are as they should be.
     pub same: Bits,
     /// How many of those are no directories.
     pub same_files: u64,
@@ -44,46 +46,63 @@ impl Difference {
     ) -> Result<Self, Error> {
         let mut this = Self::default();
         let mut branch = Branch::default();
-        let (mut cursor, mut views) = (listing.cursor(), manifest.views());
-        let (mut have, mut want) = (cursor.next().map_err(walked)?, views.next());
+        let (mut cursor, mut placed) = (listing.cursor(), Part::from(manifest).placed());
+        let (mut have, mut want) = (cursor.next().map_err(walked)?, placed.next());
         let mut number = 0u64;
         loop {
             let order = match (&have, &want) {
-                (Some(have), Some(want)) => path::order(have.view.path, want.path),
+                (Some(have), Some((_, _, want))) => path::order(have.view.path, want.path),
                 (Some(_), None) => std::cmp::Ordering::Less,
                 (None, Some(_)) => std::cmp::Ordering::Greater,
                 (None, None) => return Ok(this),
             };
-            if let Some(item) = have.as_ref().filter(|_| order.is_le()) {
-                let is_same = order.is_eq()
-                    && !takes_all
-                    && want.as_ref().is_some_and(|want| is_same(item, want, owners));
-                branch.leave(item.view.path);
-                if is_same {
-                    this.same.insert(number);
-                    if matches!(item.view.kind, KindView::Directory) {
-                        branch.enter(item, Some(number));
+            let wanted = want.as_ref().filter(|_| order.is_ge());
+            if let Some(at) = have.as_ref().filter(|_| order.is_le()) {
+                branch.leave(at.view.path);
+                let same = wanted
+                    .filter(|(_, _, want)| !takes_all && is_same(at, want, owners))
+                    .map(|(_, _, want)| want);
+                if let Some(want) = same {
+                    this.keep(number, manifest);
+                    if matches!(at.view.kind, KindView::Directory) {
+                        branch.enter(at, Some((number, want.to_entry())));
                     } else {
                         this.same_files = this.same_files.saturating_add(1);
                     }
                 } else {
                     branch.tell(&mut this);
-                    this.found.push(item.to_found());
-                    if matches!(item.view.kind, KindView::Directory) {
-                        branch.enter(item, None);
+                    this.found.push(at.to_found());
+                    this.pick(wanted);
+                    if matches!(at.view.kind, KindView::Directory) {
+                        branch.enter(at, None);
                     }
                 }
-            } else if let Some(want) = &want {
+            } else if let Some((_, _, want)) = wanted {
                 branch.leave(want.path);
                 branch.tell(&mut this);
+                this.pick(wanted);
             }
             if order.is_le() {
                 have = cursor.next().map_err(walked)?;
             }
             if order.is_ge() {
-                want = views.next();
+                want = placed.next();
                 number = number.saturating_add(1);
             }
+        }
+    }
+
+    /// The entry with this number is as it should be. PERF: until the first one that is, the manifest itself is what differs.
+    fn keep(&mut self, number: u64, manifest: &Manifest) {
+        self.same.insert(number);
+        if self.picked.is_none() {
+            self.picked = Some(Picked::first(manifest, number));
+        }
+    }
+
+    fn pick(&mut self, wanted: Option<&(Chunks, Chunks, View<'_, '_>)>) {
+        if let (Some(picked), Some((before, _, view))) = (&mut self.picked, wanted) {
+            picked.push(view, *before);
         }
     }
 }
@@ -103,11 +122,11 @@ fn is_same(have: &Item<'_>, want: &View<'_, '_>, owners: Owners) -> bool {
         && (is_link || (old.mode == new.mode && have.view.xattrs == want.xattrs))
 }
 
-/// The directories that the node has on the way to a name, each with its number in the release if it is as it should be
-/// and was not told yet.
+/// The directories that the node has on the way to a name, each with its number and entry in the release if it is as it
+/// should be and was not told yet.
 #[derive(Debug, Default)]
 struct Branch {
-    levels: Vec<(Found, Option<u64>)>,
+    levels: Vec<(Found, Option<(u64, Entry)>)>,
 }
 
 impl Branch {
@@ -118,16 +137,19 @@ impl Branch {
         }
     }
 
-    fn enter(&mut self, item: &Item<'_>, untold: Option<u64>) {
+    fn enter(&mut self, item: &Item<'_>, untold: Option<(u64, Entry)>) {
         self.levels.push((item.to_found(), untold));
     }
 
     /// Tells the directories around a name, each once, from the top, so that what is told stays sorted.
     fn tell(&mut self, difference: &mut Difference) {
         for (directory, untold) in &mut self.levels {
-            if let Some(number) = untold.take() {
+            if let Some((number, entry)) = untold.take() {
                 difference.found.push(directory.clone());
                 difference.same.remove(number);
+                if let Some(picked) = &mut difference.picked {
+                    picked.push_directory(&entry);
+                }
             }
         }
     }

@@ -8,7 +8,7 @@ use super::pieces::Patcher;
 use super::stage::ChunkStream;
 use crate::model::entry::Chunk;
 use crate::model::limits;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::Part;
 use crate::model::want::{Batches, Wanted};
 use crate::wire::message::{Packing, ToAgent};
 
@@ -34,14 +34,9 @@ fn broken(what: &str) -> Error {
 }
 
 impl<'a> Incoming<'a> {
-    /// Receives what is `wanted` of the release of `manifest`.
-    pub fn new(
-        hub: &'a Hub,
-        manifest: &'a Manifest,
-        wanted: &'a Wanted,
-        patcher: Patcher<'a>,
-    ) -> Self {
-        let batches = Batches::new(manifest, wanted);
+    /// Receives what is `wanted` of `release`.
+    pub fn new(hub: &'a Hub, release: Part<'a>, wanted: &'a Wanted, patcher: Patcher<'a>) -> Self {
+        let batches = Batches::new(release, wanted);
         let (decompressor, batch) = (Decompressor::default(), Vec::new());
         Self { hub, batches, patcher, decompressor, batch, given: 0 }
     }

@@ -9,7 +9,8 @@ use crate::model::entry::{Content, Kind};
 use crate::model::manifest::{Header, OwnerPolicy};
 use crate::model::path::TreePath;
 use crate::model::plan::Have;
-use crate::os::{File, durable, host};
+use crate::os::durable::Replacement;
+use crate::os::host;
 use crate::scan::index::{Index, RootId, Whole};
 use crate::scan::listing::Listing;
 use crate::scan::matcher::Matcher;
@@ -98,7 +99,9 @@ impl Inspection {
         if !self.is_news && (whole.is_none() || self.whole == whole) {
             return Ok(());
         }
-        save_index(place, |out, root| self.listing.write(out, root, whole).map(drop))
+        let Some((out, root)) = new_index(place)? else { return Ok(()) };
+        let written = self.listing.write(out, root, whole).and_then(Replacement::finish);
+        written.map_err(io_error("write", "the index"))
     }
 }
 
@@ -158,21 +161,19 @@ fn load_index(place: &Place, root: RootId) -> Result<Index, Error> {
     }
 }
 
-/// Writes the index, without waiting for the disk: it can always be made anew. Does nothing where nothing can be kept.
+/// Starts to write the index of the tree at the root whose identity is given beside it; nobody waits for the disk, as it can
+/// always be made anew. `None` where nothing can be kept.
 ///
 /// # Errors
 /// [`Error::Io`].
-pub fn save_index(
-    place: &Place,
-    write: impl FnOnce(&mut std::io::BufWriter<File>, RootId) -> std::io::Result<()>,
-) -> Result<(), Error> {
-    let (Some(state), Some(root)) = (&place.state, &place.root) else { return Ok(()) };
+pub fn new_index(place: &Place) -> Result<Option<(Replacement, RootId)>, Error> {
+    let (Some(state), Some(root)) = (&place.state, &place.root) else { return Ok(None) };
     if state.lease.is_none() {
-        return Ok(());
+        return Ok(None);
     }
     let id = root.stat_self().map_err(io_error("look at", place.shown()))?.id;
-    durable::replace_lazily_with(&state.dir, INDEX, |out| write(out, place.root_id(&id)))
-        .map_err(io_error("write", "the index"))
+    let out = Replacement::start(&state.dir, INDEX).map_err(io_error("write", "the index"))?;
+    Ok(Some((out, place.root_id(&id))))
 }
 
 /// `found` as a plan takes it.

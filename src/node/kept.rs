@@ -10,7 +10,7 @@ use crate::model::digest::{Digest, Domain};
 use crate::model::entry::{Entry, Kind};
 use crate::model::keep::Keep;
 use crate::model::limits;
-use crate::model::manifest::{Body, BodyReader, Manifest, ReleaseId};
+use crate::model::manifest::{Body, BodyReader, Part, ReleaseId};
 use crate::model::path::TreePath;
 use crate::os::dir::Dir;
 use crate::os::durable;
@@ -42,7 +42,7 @@ impl KeptList {
         (before, commit, at): (Option<ReleaseId>, u64, i64),
         tops: Vec<(u64, TreePath)>,
         found: &[Found],
-        next: &Manifest,
+        next: Part<'_>,
     ) -> (Self, Vec<TreePath>) {
         let mut entries: Vec<Entry> = Vec::new();
         for (_, top) in &tops {

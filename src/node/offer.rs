@@ -2,7 +2,7 @@
 
 use super::accounts;
 use super::agent::{Hub, unexpected};
-use super::content::Sources;
+use super::content::{Here, Sources};
 use super::difference::{Difference, Owners};
 use super::error::{Error, io_error};
 use super::inspect::{self, Inspection, Memory};
@@ -17,7 +17,7 @@ use super::swap;
 use crate::model::codec::{self, Reader, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::limits;
-use crate::model::manifest::{Header, Manifest, OwnerPolicy, ReleaseId};
+use crate::model::manifest::{Header, Manifest, OwnerPolicy, Part, Picked, ReleaseId};
 use crate::model::patch::Near;
 use crate::model::path::TreePath;
 use crate::model::plan::{self, Change, CommitStyle, Counts, Deletes, Plan, Policy};
@@ -33,6 +33,8 @@ use crate::wire::message::{CHANGES_MAX, ManifestPart, Offer, Open, Planned, ToAg
 pub struct Offered {
     /// The release.
     pub manifest: Manifest,
+    /// Its entries that the tree has otherwise, unless that is all of them.
+    pub picked: Option<Picked>,
     /// The tree as it is.
     pub inspection: Inspection,
     /// What leads from one to the other.
@@ -49,6 +51,13 @@ pub struct Offered {
     pub whole: Whole,
     /// Why it must not be staged.
     pub refusal: Option<Error>,
+}
+
+impl Offered {
+    /// The release, as far as the tree has it otherwise.
+    pub fn part(&self) -> Part<'_> {
+        Part::new(&self.manifest, self.picked.as_ref())
+    }
 }
 
 /// Inspects the tree and answers `offer`: with the plan, or with nothing where the tree is the release already.
@@ -170,8 +179,9 @@ fn plan(
         owners: owners.compared,
         owner: owners.all,
     };
-    let (same, same_files) = (&difference.same, difference.same_files);
-    let want = plan::Want { manifest: &manifest, same, same_files };
+    let Difference { picked, same, same_files, .. } = difference;
+    let release = Part::new(&manifest, picked.as_ref());
+    let want = plan::Want { release, same_files };
     let mut rejected = Rejected::among(&inspection.found);
     let plan = make_plan(hub, &inspection, want, &policy, (offer.list_changes, &mut rejected))?;
     let (plan, refusal) = if is_swap && plan.counts.total() > 0 {
@@ -182,7 +192,8 @@ fn plan(
     };
     let around = place.root.as_ref().unwrap_or(&place.parent);
     let block = around.room().map_err(io_error("look at", place.shown()))?.block_bytes;
-    let sources = Sources::find(place, &plan, &manifest, &inspection.listing, block)?;
+    let here = Here { found: &inspection.found, same: &same };
+    let sources = Sources::find(place.state.as_ref(), &plan, release, here, block)?;
     let missing = prepare::missing_parents(place, &manifest, open.make_path);
     let found = &inspection.found;
     let preflight =
@@ -194,7 +205,7 @@ fn plan(
     };
     let mut pieces = Pieces::new(&open.run.0);
     if let Some(root) = place.root.as_ref().filter(|_| refusal.is_none() && !open.read_only) {
-        pieces.name(root, &manifest, &sources.wanted, |path, content| {
+        pieces.name(root, release, &sources.wanted, |path, content| {
             let path = match inspection.content(path) {
                 Some(_) => path.clone(),
                 // A new name: the file that most likely had another.
@@ -211,6 +222,7 @@ fn plan(
     };
     let offered = Offered {
         manifest,
+        picked,
         inspection,
         plan,
         sources,

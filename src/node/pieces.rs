@@ -14,7 +14,7 @@ use crate::model::codec;
 use crate::model::digest::Digest;
 use crate::model::entry::{Chunk, Content, Segment};
 use crate::model::limits::{CHUNK_BYTES_MAX, NEAR_BYTES_MAX};
-use crate::model::manifest::{KindView, Manifest};
+use crate::model::manifest::{KindView, Part};
 use crate::model::patch::{self, Cutter, Near};
 use crate::model::path::TreePath;
 use crate::model::want::Wanted;
@@ -61,28 +61,25 @@ impl Pieces {
         }
     }
 
-    /// Names what stands below `root` in the place of the `wanted` chunks of `manifest`. `old` gives the file whose place one of
+    /// Names what stands below `root` in the place of the `wanted` chunks of `release`. `old` gives the file whose place one of
     /// this path and content takes, and the content it has. What cannot be read is left out.
     ///
-    /// Cost: one pass over the manifest up to the last wanted chunk; reads about twice the bytes wanted at most, and never
+    /// Cost: one pass over what differs, up to the last wanted chunk; reads about twice the bytes wanted at most, and never
     /// more than [`NEAR_BYTES_MAX`].
     pub fn name(
         &mut self,
         root: &Dir,
-        manifest: &Manifest,
+        release: Part<'_>,
         wanted: &Wanted,
         old: impl Fn(&TreePath, &Content) -> Option<(TreePath, Content)>,
     ) {
         let Some(end) = wanted.ranges().last().map(|range| range.end) else { return };
-        let mut ordinal = 0;
-        let mut views = manifest.views();
-        while ordinal < end
-            && let Some(view) = views.next()
+        let mut placed = release.placed();
+        while let Some((before, own, view)) =
+            placed.next().filter(|(before, ..)| before.count < end)
         {
             let KindView::File(content) = view.kind else { continue };
-            let chunks = content.segments().filter(|one| matches!(one, Segment::Chunk(_)));
-            let ordinals = ordinal..ordinal.saturating_add(chunks.count() as u64);
-            ordinal = ordinals.end;
+            let ordinals = before.count..before.plus(own).count;
             if !wanted.touches(&ordinals) {
                 continue;
             }

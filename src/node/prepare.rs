@@ -9,7 +9,7 @@ use super::place::{Place, is_privileged};
 use super::stage::{StageOptions, Staged};
 use super::steps::{Step, Steps};
 use crate::model::entry::{Entry, Kind};
-use crate::model::manifest::{Manifest, ReleaseId};
+use crate::model::manifest::{Manifest, Part, ReleaseId};
 use crate::model::path::TreePath;
 use crate::model::plan::Plan;
 use crate::os::dir::Dir;
@@ -215,7 +215,7 @@ fn check_folding(place: &Place, manifest: &Manifest) -> Result<(), Error> {
 pub fn steps(
     before: Option<ReleaseId>,
     plan: &Plan,
-    manifest: &Manifest,
+    release: Part<'_>,
     inspection: &Inspection,
     made: (&[Staged], &StageOptions, Vec<TreePath>),
 ) -> (Steps, Vec<(u64, TreePath)>) {
@@ -240,13 +240,13 @@ pub fn steps(
         kept.push((number, path.clone()));
     }
     kept.sort_by(|(_, one), (_, other)| one.cmp(other));
-    list.extend(metadata_steps(plan, manifest, &inspection.found, options));
-    (Steps { before, after: manifest.id(), list }, kept)
+    list.extend(metadata_steps(plan, release, &inspection.found, options));
+    (Steps { before, after: release.manifest().id(), list }, kept)
 }
 
 fn metadata_steps(
     plan: &Plan,
-    manifest: &Manifest,
+    release: Part<'_>,
     found: &[Found],
     options: &StageOptions,
 ) -> Vec<Step> {
@@ -261,7 +261,7 @@ fn metadata_steps(
     };
     let (mut files, mut directories) = (Vec::new(), Vec::new());
     let looked_at: BTreeSet<&TreePath> = metas.union(&installs).copied().collect();
-    for entry in manifest.entries_at(looked_at) {
+    for entry in release.entries_at(looked_at) {
         let is_directory = entry.kind.is_directory();
         let is_set = metas.contains(&entry.path) || (is_directory && is_set_again(&entry));
         if !is_set {

@@ -14,7 +14,7 @@ use super::error::{Error, io_error};
 use super::steps::name_of;
 use crate::model::digest::{Digest, Domain};
 use crate::model::entry::{Chunk, Content, Entry, Kind, Meta, Owner, Segment};
-use crate::model::manifest::Manifest;
+use crate::model::manifest::Part;
 use crate::model::path::TreePath;
 use crate::model::plan::Plan;
 use crate::os::dir::Dir;
@@ -69,7 +69,7 @@ pub struct Staged {
 pub fn write(
     stage: &Dir,
     plan: &Plan,
-    manifest: &Manifest,
+    release: Part<'_>,
     mut input: Input<'_>,
     options: &StageOptions,
 ) -> Result<Vec<Staged>, Error> {
@@ -77,7 +77,7 @@ pub fn write(
     let moved_into: BTreeSet<TreePath> =
         plan.moves.iter().filter_map(|moved| moved.to.parent()).collect();
     let mut branch = Branch { open: Vec::new(), stage, options, moved_into };
-    for (number, entry) in content::staged(plan, manifest) {
+    for (number, entry) in content::staged(plan, release) {
         let top = plan.installs.get(number).unwrap_or(&entry.path);
         branch.leave_all_but(&entry.path)?;
         let name = match branch.open.last() {
@@ -102,7 +102,7 @@ pub fn write(
 pub fn try_metadata(
     stage: &Dir,
     plan: &Plan,
-    manifest: &Manifest,
+    release: Part<'_>,
     found: &[Found],
     options: &StageOptions,
 ) -> Result<(), Error> {
@@ -117,7 +117,7 @@ pub fn try_metadata(
     let directory = stage.open_dir(DIRECTORY).map_err(io)?;
     let mut tried = BTreeSet::new();
     let mut found = found.iter().peekable();
-    for entry in manifest.entries_at(&plan.metas) {
+    for entry in release.entries_at(&plan.metas) {
         while found.next_if(|one| one.entry.path < entry.path).is_some() {}
         let Some(old) = found.peek().filter(|one| one.entry.path == entry.path) else { continue };
         let meta = changed_meta(&old.entry.meta, options.meta_of(&entry));

@@ -85,7 +85,7 @@ impl Transaction<'_> {
         let mut sources = std::mem::take(&mut offered.sources);
         let wanted = std::mem::take(&mut sources.wanted);
         let patcher = Patcher::new(self.place.root.as_ref(), &offered.pieces);
-        let mut wire = Incoming::new(self.hub, &offered.manifest, &wanted, patcher);
+        let mut wire = Incoming::new(self.hub, offered.part(), &wanted, patcher);
         let behind = Behind::start(&stage_dir);
         let mut behind = behind.map_err(io_error("start a thread for", "the stage"))?;
         let input = Input {
@@ -97,23 +97,22 @@ impl Transaction<'_> {
             behind: &mut behind,
             buffer: Vec::new(),
         };
-        let staged =
-            stage::write(&stage_dir, &offered.plan, &offered.manifest, input, &offered.options)?;
+        let (release, found) = (offered.part(), &offered.inspection.found);
+        let Offered { plan, options, .. } = &*offered;
+        let staged = stage::write(&stage_dir, plan, release, input, options)?;
         wire.finish()?;
-        let Offered { plan, manifest, inspection, options, .. } = offered;
-        stage::try_metadata(&stage_dir, plan, manifest, &inspection.found, options)?;
-        commit::check_movable(self.place, plan, &inspection.found, &stage_dir)?;
+        stage::try_metadata(&stage_dir, plan, release, found, options)?;
+        commit::check_movable(self.place, plan, found, &stage_dir)?;
         let standing = self.journal.standing();
         let (steps, kept) = prepare::steps(
             standing.release,
-            &offered.plan,
-            &offered.manifest,
+            plan,
+            release,
             &offered.inspection,
-            (&staged, &offered.options, offered.missing_parents.clone()),
+            (&staged, options, offered.missing_parents.clone()),
         );
         let before = (standing.release, standing.commits, clock::wall().seconds);
-        let found = &offered.inspection.found;
-        let (list, still_live) = KeptList::new(before, kept, found, &offered.manifest);
+        let (list, still_live) = KeptList::new(before, kept, found, release);
         list.write(&kept_dir)?;
         let area = txid.to_string();
         let place_of = |path: &TreePath| list.location(area.as_bytes(), path);
@@ -156,7 +155,7 @@ impl Transaction<'_> {
                 let window_us = recover::commit(self.place, self.journal, txid, keep)?;
                 let amended = after::check(self.place, offered)?;
                 self.hub.send(&ToHub::Committed { window_us })?;
-                after::remember(self.place, offered, &amended);
+                after::remember(offered, amended);
                 recover::tidy(self.place, self.journal, self.stage.keep)?;
                 kept::drop_files(self.place.state()?, still_live);
                 Ok(())

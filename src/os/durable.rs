@@ -14,7 +14,7 @@ use super::dir::{Dir, Rename};
 /// # Errors
 /// As the operating system says; the old file stands unless the last step, the sync of the directory, failed.
 pub fn replace(directory: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<()> {
-    let new = [name, b".new"].concat();
+    let new = new_name(name);
     directory.remove_all(&new)?;
     let mut file = directory.create_file(&new, 0o600)?;
     file.write_all(bytes)?;
@@ -28,33 +28,61 @@ pub fn replace(directory: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<()> {
 /// # Errors
 /// As the operating system says.
 pub fn replace_lazily(directory: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<()> {
-    let new = [name, b".new"].concat();
+    let new = new_name(name);
     directory.remove_all(&new)?;
     directory.create_file(&new, 0o600)?.write_all(bytes)?;
     directory.rename(&new, directory, name, Rename::Replace)
 }
 
-/// As [`replace_lazily`], with what `write` writes into the new file, and truly lazy: where a file is replaced by a
-/// rename, ext4 begins at once to write the new one to the disk, and the next sync of anything waits for that. So the old
-/// one is removed first.
+/// What is written into it replaces a file as [`replace_lazily`] does once it is [finished](Replacement::finish), and truly
+/// lazily: where a file is replaced by a rename, ext4 begins at once to write the new one to the disk, and the next sync of
+/// anything waits for that. So the old one is removed first.
 ///
-/// CRASH: between the two there is neither.
-///
-/// # Errors
-/// What `write` gives, and as the operating system says; the old file stands unless the rename failed.
-pub fn replace_lazily_with(
-    directory: &Dir,
-    name: &[u8],
-    write: impl FnOnce(&mut io::BufWriter<std::fs::File>) -> io::Result<()>,
-) -> io::Result<()> {
-    let new = [name, b".new"].concat();
-    directory.remove_all(&new)?;
-    let file = directory.create_file(&new, 0o600)?;
-    let mut out = io::BufWriter::with_capacity(256 * 1024, file);
-    write(&mut out)?;
-    out.flush()?;
-    directory.remove_all(name)?;
-    directory.rename(&new, directory, name, Rename::Replace)
+/// CRASH: between the two there is neither. One that is not finished leaves a `.new`, which the next replaces.
+#[derive(Debug)]
+pub struct Replacement {
+    directory: Dir,
+    name: Vec<u8>,
+    out: io::BufWriter<std::fs::File>,
+}
+
+impl Replacement {
+    /// Starts to replace the file `name` in `directory`, mode 0600.
+    ///
+    /// # Errors
+    /// As the operating system says.
+    pub fn start(directory: &Dir, name: &[u8]) -> io::Result<Self> {
+        let new = new_name(name);
+        directory.remove_all(&new)?;
+        let file = directory.create_file(&new, 0o600)?;
+        let out = io::BufWriter::with_capacity(256 * 1024, file);
+        Ok(Self { directory: directory.try_clone()?, name: name.to_vec(), out })
+    }
+
+    /// Puts it in the place of the old file.
+    ///
+    /// # Errors
+    /// As the operating system says; the old file stands unless the rename failed.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.out.flush()?;
+        self.directory.remove_all(&self.name)?;
+        let new = new_name(&self.name);
+        self.directory.rename(&new, &self.directory, &self.name, Rename::Replace)
+    }
+}
+
+impl io::Write for Replacement {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.out.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+}
+
+fn new_name(name: &[u8]) -> Vec<u8> {
+    [name, b".new"].concat()
 }
 
 /// The content of the own file `name`; `None` if there is none.

@@ -1,7 +1,7 @@
 //! What a listing becomes by a commit, so that nothing that was just written is read again.
 
 use std::cmp::Ordering;
-use std::collections::{BTreeMap, HashSet};
+use std::collections::HashSet;
 use std::io;
 use std::time::Duration;
 
@@ -34,29 +34,35 @@ pub enum Now<'a> {
 #[derive(Debug)]
 pub struct NewDirectory(RecordBuilder);
 
-/// A listing with what a commit changed.
+/// A listing with what a commit changed, written as an index while it comes to be known: a tree that is all new takes no
+/// memory.
 #[derive(Debug)]
-pub struct Amended<'l> {
+pub struct Amended<'l, W> {
     listing: &'l Listing,
     root: RootId,
     keep: KeepXattrs,
-    parts: BTreeMap<u64, Box<[u8]>>,
+    /// `None` once it cannot be written.
+    out: Option<IndexWriter<W>>,
+    /// The directories that were written.
+    written: HashSet<u64>,
     gone: HashSet<u64>,
     looked_at: Timestamp,
     window: Duration,
 }
 
-impl<'l> Amended<'l> {
-    /// `listing` of the tree at `root`, which may not have been there before, with attributes kept as `keep` says. A part of
-    /// it is looked at again at `looked_at`; `window` is how old a time stamp must be to be trusted.
+impl<'l, W: io::Write> Amended<'l, W> {
+    /// `listing` of the tree at `root`, which may not have been there before, with attributes kept as `keep` says, to be
+    /// written to `out`, if to anything. A part of it is looked at again at `looked_at`; `window` is how old a time stamp
+    /// must be to be trusted.
     pub fn new(
         listing: &'l Listing,
         (root, keep): (RootId, KeepXattrs),
-        looked_at: Timestamp,
-        window: Duration,
+        (looked_at, window): (Timestamp, Duration),
+        out: Option<W>,
     ) -> Self {
-        let (parts, gone) = (BTreeMap::new(), HashSet::new());
-        Self { listing, root, keep, parts, gone, looked_at, window }
+        let out = out.map(|out| IndexWriter::new(out, root.device));
+        let (written, gone) = (HashSet::new(), HashSet::new());
+        Self { listing, root, keep, out, written, gone, looked_at, window }
     }
 
     /// The directory that was `inode` is no longer part of the tree.
@@ -94,7 +100,7 @@ impl<'l> Amended<'l> {
         for next in names {
             self.put(&mut builder, next);
         }
-        self.parts.insert(own.id.inode, builder.finish(own, xattrs).into());
+        self.write(own.id.inode, &builder.finish(own, xattrs));
         Ok(())
     }
 
@@ -110,7 +116,15 @@ impl<'l> Amended<'l> {
 
     /// Ends a directory that was started, and looks like `own`.
     pub fn end(&mut self, directory: NewDirectory, own: &Stat, xattrs: &[Xattr]) {
-        self.parts.insert(own.id.inode, directory.0.finish(own, xattrs).into());
+        self.write(own.id.inode, &directory.0.finish(own, xattrs));
+    }
+
+    fn write(&mut self, inode: u64, record: &[u8]) {
+        let is_first = self.written.insert(inode);
+        self.out = self.out.take().and_then(|mut out| {
+            let is_put = is_first && out.put(inode, record).is_ok();
+            is_put.then_some(out)
+        });
     }
 
     fn put(&self, builder: &mut RecordBuilder, (name, now): &(&[u8], Now<'_>)) {
@@ -126,17 +140,11 @@ impl<'l> Amended<'l> {
         }
     }
 
-    /// Writes the index of the tree, which is `whole`.
-    ///
-    /// # Errors
-    /// As the operating system says.
-    pub fn write<W: io::Write>(&self, out: W, whole: Option<Whole>) -> io::Result<W> {
-        let mut writer = IndexWriter::new(out, self.root.device);
-        let is_out = |inode| self.gone.contains(&inode) || self.parts.contains_key(&inode);
-        self.listing.write_but(&mut writer, is_out)?;
-        for (inode, record) in &self.parts {
-            writer.put(*inode, record)?;
-        }
-        writer.finish(self.root, self.keep, whole)
+    /// Ends the index of the tree, which is `whole`; `None` if it cannot be written.
+    pub fn finish(self, whole: Option<Whole>) -> Option<W> {
+        let mut out = self.out?;
+        let is_out = |inode| self.gone.contains(&inode) || self.written.contains(&inode);
+        self.listing.write_but(&mut out, is_out).ok()?;
+        out.finish(self.root, self.keep, whole).ok()
     }
 }

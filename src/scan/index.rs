@@ -21,7 +21,7 @@ use crate::os::meta::KeepXattrs;
 use crate::os::stat::StatId;
 use crate::os::{File, file};
 
-const VERSION: u64 = 2;
+const VERSION: u64 = 3;
 const WHAT: &str = "index";
 const TRAILER_BYTES: u64 = 8 + Digest::BYTES as u64;
 /// No foot is longer: eight million directories.

@@ -180,6 +180,12 @@ struct Level {
     path_bytes: usize,
 }
 
+impl Level {
+    fn rest(&self) -> &[u8] {
+        self.record.get(self.record.len().saturating_sub(self.left)..).unwrap_or_default()
+    }
+}
+
 /// Walks a listing; each name is borrowed for as long as it is looked at.
 #[derive(Debug)]
 pub struct Cursor<'l> {
@@ -202,7 +208,7 @@ impl<'l> Cursor<'l> {
             None => Ok(None),
             Some(Step::Root(stat, held)) => Ok(Some(self.root_item(*stat, held))),
             Some(Step::Own) => self.own_item().map(Some),
-            Some(Step::Child(start)) => self.child_item(start).map(Some),
+            Some(Step::Child) => self.child_item().map(Some),
         }
     }
 
@@ -223,24 +229,16 @@ impl<'l> Cursor<'l> {
                     }
                 };
             };
-            self.path.truncate(level.path_bytes);
-            let start = level.record.len().saturating_sub(level.left);
-            let rest = level.record.get(start..).unwrap_or_default();
-            let mut children = Children::of(rest, self.listing.device);
-            let Some(child) = children.next()? else {
+            if level.left == 0 {
                 self.levels.pop();
                 continue;
-            };
-            if !self.path.is_empty() {
-                self.path.push(b'/');
             }
-            self.path.extend_from_slice(child.name);
-            let entered = match child.seen {
-                Seen::Directory { inode } => Some(inode),
-                Seen::Other(_) => None,
+            let mut children = Children::of(level.rest(), self.listing.device);
+            let Some((name, inode)) = children.next_directory()? else {
+                return Ok(Some(Step::Child));
             };
+            go_to(&mut self.path, level.path_bytes, name);
             level.left = children.rest().len();
-            let Some(inode) = entered else { return Ok(Some(Step::Child(start))) };
             self.enter(inode)?;
             return Ok(Some(Step::Own));
         }
@@ -257,13 +255,16 @@ impl<'l> Cursor<'l> {
     fn own_item(&self) -> Result<Item<'_>, Error> {
         let level = self.levels.last().ok_or(Error::Index)?;
         let own = Record::decode(&level.record, self.listing.device)?.own;
-        Ok(self.item(&own, KindView::Directory))
+        Ok(item(self.listing, &self.path, &own, KindView::Directory))
     }
 
-    fn child_item(&mut self, start: usize) -> Result<Item<'_>, Error> {
-        let level = self.levels.last().ok_or(Error::Index)?;
-        let rest = level.record.get(start..).unwrap_or_default();
-        let child = Children::of(rest, self.listing.device).next()?.ok_or(Error::Index)?;
+    fn child_item(&mut self) -> Result<Item<'_>, Error> {
+        let Level { record, left, path_bytes } = self.levels.last_mut().ok_or(Error::Index)?;
+        let rest = record.get(record.len().saturating_sub(*left)..).unwrap_or_default();
+        let mut children = Children::of(rest, self.listing.device);
+        let child = children.next()?.ok_or(Error::Index)?;
+        *left = children.rest().len();
+        go_to(&mut self.path, *path_bytes, child.name);
         let Seen::Other(look) = child.seen else { return Err(Error::Index) };
         let is_shared = look.stat.link_count > 1 && matches!(look.kind, KindView::File(_));
         if self.listing.hard_links && is_shared {
@@ -276,17 +277,7 @@ impl<'l> Cursor<'l> {
             }
             self.first_names.insert(look.stat.id.inode, self.path.clone().into());
         }
-        Ok(self.item(&look, look.kind))
-    }
-
-    fn item<'c>(&'c self, look: &Look<'c>, kind: KindView<'c>) -> Item<'c> {
-        let stat = look.stat;
-        let stamp = Stamp {
-            mode: if matches!(kind, KindView::Symlink(_)) { 0 } else { stat.mode },
-            owner: self.listing.owner.then_some(stat.owner),
-            mtime: stat.id.mtime,
-        };
-        Item { view: View { path: &self.path, kind, stamp, xattrs: look.xattrs }, stat }
+        Ok(item(self.listing, &self.path, &look, look.kind))
     }
 
     fn root_item<'c>(&'c self, stat: Stat, held: &'c Held) -> Item<'c> {
@@ -295,8 +286,27 @@ impl<'l> Cursor<'l> {
             Held::File(_) | Held::Special => KindView::Special,
         };
         let look = Look { stat, is_settled: false, xattrs: None, kind };
-        self.item(&look, kind)
+        item(self.listing, &self.path, &look, kind)
     }
+}
+
+fn item<'c>(listing: &Listing, path: &'c [u8], look: &Look<'c>, kind: KindView<'c>) -> Item<'c> {
+    let stat = look.stat;
+    let stamp = Stamp {
+        mode: if matches!(kind, KindView::Symlink(_)) { 0 } else { stat.mode },
+        owner: listing.owner.then_some(stat.owner),
+        mtime: stat.id.mtime,
+    };
+    Item { view: View { path, kind, stamp, xattrs: look.xattrs }, stat }
+}
+
+/// Makes of `path`, within a directory whose own takes `parent` bytes, that of `name` there.
+fn go_to(path: &mut Vec<u8>, parent: usize, name: &[u8]) {
+    path.truncate(parent);
+    if !path.is_empty() {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
 }
 
 /// Where the next name is to be read.
@@ -305,6 +315,6 @@ enum Step<'l> {
     Root(&'l Stat, &'l Held),
     /// The directory just entered.
     Own,
-    /// The child that begins there in the record of the directory last entered.
-    Child(usize),
+    /// The next child of the directory last entered, which is no directory.
+    Child,
 }

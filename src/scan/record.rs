@@ -138,6 +138,22 @@ impl<'r> Children<'r> {
         self.reader.rest()
     }
 
+    /// Name and inode of the next child if that is a directory; else that child is still the next.
+    ///
+    /// # Errors
+    /// Any error of the codec.
+    pub(super) fn next_directory(&mut self) -> Result<Option<(&'r [u8], u64)>> {
+        let mut reader = self.reader.clone();
+        let name = reader.bytes(limits::NAME_BYTES_MAX)?;
+        if reader.u8()? & KIND != DIRECTORY {
+            return Ok(None);
+        }
+        check_name(name).map_err(|_error| Error::NotCanonical { what: WHAT })?;
+        let inode = reader.u64()?;
+        self.reader = reader;
+        Ok(Some((name, inode)))
+    }
+
     /// The next child.
     ///
     /// # Errors
@@ -195,8 +211,8 @@ fn decode_stat(reader: &mut Reader<'_>, flags: u8, device: u64) -> Result<Stat> 
     let link_count = reader.u32()?;
     let size = reader.u64()?;
     let allocated_bytes = reader.u64()?.saturating_mul(512);
-    let mtime = decode_time(reader)?;
-    let ctime = decode_time(reader)?;
+    let mtime = decode_time(reader, 0)?;
+    let ctime = decode_time(reader, mtime.seconds)?;
     Ok(Stat {
         kind,
         mode,
@@ -209,8 +225,8 @@ fn decode_stat(reader: &mut Reader<'_>, flags: u8, device: u64) -> Result<Stat> 
     })
 }
 
-fn decode_time(reader: &mut Reader<'_>) -> Result<Timestamp> {
-    let seconds = reader.i64()?;
+fn decode_time(reader: &mut Reader<'_>, since: i64) -> Result<Timestamp> {
+    let seconds = since.wrapping_add(reader.i64()?);
     let nanos = match reader.raw(4)? {
         [a, b, c, d] => u32::from_le_bytes([*a, *b, *c, *d]),
         _ => return Err(Error::Truncated { what: WHAT }),
@@ -236,8 +252,10 @@ fn encode_stat(writer: &mut Writer, stat: &Stat, device: u64, extra: u8) {
     writer.u64(u64::from(stat.link_count));
     writer.u64(stat.id.size);
     writer.u64(stat.allocated_bytes / 512);
-    for time in [stat.id.mtime, stat.id.ctime] {
-        writer.i64(time.seconds);
+    let StatId { mtime, ctime, .. } = stat.id;
+    // The one is mostly as old as the other.
+    for (time, since) in [(mtime, 0), (ctime, mtime.seconds)] {
+        writer.i64(time.seconds.wrapping_sub(since));
         writer.raw(&time.nanos.to_le_bytes());
     }
 }

@@ -104,7 +104,7 @@ async fn what_resembles_an_earlier_batch_costs_next_to_nothing() {
     let want = wanted(&source, |_| true);
     let mut node = Node::new();
     let mut lengths = Vec::new();
-    for batch in Batches::new(&manifest, &want) {
+    for batch in Batches::new(&*manifest, &want) {
         lengths.push(node.get(&encoder, &tree, batch).await.bytes.len());
     }
     assert!(lengths.len() >= 5, "{lengths:?}");
@@ -118,7 +118,7 @@ async fn nodes_of_one_history_are_sent_the_same_bytes() {
     let manifest = source.release.manifest().expect("made");
     let want = wanted(&source, |_| true);
     let (mut one, mut other) = (Node::new(), Node::new());
-    for batch in Batches::new(&manifest, &want) {
+    for batch in Batches::new(&*manifest, &want) {
         let first = one.get(&encoder, &tree, batch.clone()).await;
         let second = other.get(&encoder, &tree, batch).await;
         assert!(first.bytes.is_same_as(&second.bytes));
@@ -133,7 +133,7 @@ async fn nodes_that_want_different_chunks_each_get_theirs() {
     // More than there are packers, so that each has to start afresh now and then.
     let wants: Vec<_> = (0..5).map(|node| wanted(&source, |at| at % 5 != node)).collect();
     let mut nodes: Vec<_> =
-        wants.iter().map(|want| (Node::new(), Batches::new(&manifest, want).peekable())).collect();
+        wants.iter().map(|want| (Node::new(), Batches::new(&*manifest, want).peekable())).collect();
     while nodes.iter_mut().any(|(_, batches)| batches.peek().is_some()) {
         for (node, batches) in &mut nodes {
             if let Some(batch) = batches.next() {
@@ -159,8 +159,8 @@ async fn bytes_that_do_not_shrink_travel_as_they_are_and_leave_history_alone() {
     let text = wanted(&source, |at| !(50..150).contains(&at));
     let (mut one, mut other) = (Node::new(), Node::new());
     let mut packings = Vec::new();
-    let mut texts = Batches::new(&manifest, &text);
-    for batch in Batches::new(&manifest, &all) {
+    let mut texts = Batches::new(&*manifest, &text);
+    for batch in Batches::new(&*manifest, &all) {
         packings.push(one.get(&encoder, &tree, batch).await.packing);
         if let Some(batch) = texts.next() {
             other.get(&encoder, &tree, batch).await;
@@ -180,7 +180,7 @@ async fn in_turn(kept_bytes: usize) -> (usize, [usize; 3]) {
     let encoder = Arc::new(encoder.keeping(kept_bytes));
     let want = wanted(&source, |_| true);
     let manifest = source.release.manifest().expect("made");
-    let batches: Vec<_> = Batches::new(&manifest, &want).collect();
+    let batches: Vec<_> = Batches::new(&*manifest, &want).collect();
     let mut nodes = [Node::new(), Node::new(), Node::new()];
     let behind = [0, batches.len() / 4, batches.len() / 2];
     let mut first = Vec::new();

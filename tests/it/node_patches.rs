@@ -112,7 +112,8 @@ fn a_piece_that_is_no_longer_what_was_named_is_refused_by_the_files_name() {
         offset = end;
     }
     let mut pieces = Pieces::new(b"run");
-    pieces.name(&root, &manifest, &wanted, |path, _| Some((path.clone(), content_of(&old))));
+    pieces
+        .name(&root, (&manifest).into(), &wanted, |path, _| Some((path.clone(), content_of(&old))));
     assert_eq!(pieces.near.chunks, wanted);
     let patch = patch::diff(&Cutter::new(b"run"), &Known::new(pieces.near.clone()), [&lacking[..]]);
     let patch = patch.expect("most of it is there");

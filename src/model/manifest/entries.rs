@@ -47,7 +47,12 @@ impl Body {
         encode_view(&mut self.writer, &mut self.previous, view)
     }
 
-    /// Bytes so far.
+    /// The bytes so far.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        self.writer.as_bytes()
+    }
+
+    /// How many bytes so far.
     pub(super) fn len(&self) -> usize {
         self.writer.len()
     }

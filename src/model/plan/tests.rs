@@ -2,12 +2,11 @@ use std::collections::BTreeMap;
 
 use super::super::fixture::{entries, manifest_of, path, random, random_tree};
 use super::*;
-
-static NONE: std::sync::LazyLock<Bits> = std::sync::LazyLock::new(Bits::default);
+use crate::model::manifest::Manifest;
 
 /// All of `manifest` is to be compared.
 fn whole(manifest: &Manifest) -> Want<'_> {
-    Want { manifest, same: &NONE, same_files: 0 }
+    Want { release: manifest.into(), same_files: 0 }
 }
 
 fn haves(entries: &[Entry]) -> Vec<Have<'_>> {

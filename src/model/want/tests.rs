@@ -2,6 +2,7 @@ use super::super::codec::{Reader, Result, Writer};
 use super::super::fixture::{chunk, entries, manifest_of, random, random_tree};
 use super::*;
 use crate::model::entry::Kind;
+use crate::model::manifest::Picked;
 
 fn wanted(ordinals: &[u64]) -> Wanted {
     let mut wanted = Wanted::default();
@@ -89,5 +90,26 @@ fn every_wanted_set_of_every_tree_is_walked_whole_and_once() {
             .map(|s| s.ordinal)
             .collect();
         assert_eq!(walked, ordinals, "seed {start}");
+    }
+}
+
+#[test]
+fn a_part_that_holds_all_wanted_chunks_gives_the_batches_of_the_whole() {
+    for start in 0..500 {
+        let mut seed = start;
+        let manifest = manifest_of(&random_tree(&mut seed), false);
+        let (mut picked, mut ordinals) = (Picked::default(), Vec::new());
+        let mut placed = Part::from(&manifest).placed();
+        while let Some((before, own, view)) = placed.next() {
+            if random(&mut seed, 2) == 0 {
+                picked.push(&view, before);
+                let own = before.count..before.plus(own).count;
+                ordinals.extend(own.filter(|_| random(&mut seed, 3) > 0));
+            }
+        }
+        let (part, want) = (Part::new(&manifest, Some(&picked)), wanted(&ordinals));
+        let of_part: Vec<_> = Batches::new(part, &want).collect();
+        assert_eq!(of_part, Batches::new(&manifest, &want).collect::<Vec<_>>(), "seed {start}");
+        assert_eq!(of_part.iter().map(|batch| batch.sites.len()).sum::<usize>(), ordinals.len());
     }
 }
