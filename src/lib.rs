@@ -9,6 +9,7 @@ pub mod os;
 pub mod scan;
 pub mod source;
 pub mod node;
+pub mod agent;
 pub mod link;
 pub mod hub;
 pub mod report;

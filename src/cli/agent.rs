@@ -1,26 +1,21 @@
 //! `depsync agent`: what the hub starts on a node.
 
-use std::io::{stdin, stdout};
 use std::os::unix::ffi::OsStrExt as _;
 use std::path::{Path, PathBuf};
 
 use super::args::AgentArgs;
 use super::console::Console;
-use super::environment;
+use crate::agent;
 use crate::hub::outcome::{Failure, Verdict};
-use crate::link::agent_binary;
 use crate::model::untrusted::Untrusted;
-use crate::node::agent::{self, AgentOptions};
 use crate::node::place::Allowed;
 use crate::node::recover::{self, Recovered};
-use crate::os::file;
 use crate::os::root::{self, Missing};
 
 /// Serves one hub on standard input and output; gives the exit code.
 pub(super) fn serve(options: &AgentArgs) -> u8 {
     if let Some(expected) = &options.verify {
-        let is_expected = agent_binary::verify(expected).unwrap_or(false);
-        return u8::from(!is_expected);
+        return agent::verify(expected.as_bytes());
     }
     let restrict = match resolved(&options.restrict) {
         Ok(restrict) => restrict,
@@ -28,17 +23,10 @@ pub(super) fn serve(options: &AgentArgs) -> u8 {
             return super::refuse(Console::new(super::args::ColorWhen::Never, false), &failure);
         }
     };
-    let home = environment::home().unwrap_or_else(|| PathBuf::from("/"));
-    let allowed = Allowed { home, restrict, confines: true };
-    if !options.recover.is_empty() {
-        return recover_all(options, &allowed);
-    }
-    let options = AgentOptions { allowed, ..AgentOptions::default() };
-    file::widen_pipe(stdin());
-    // What went wrong was told to the hub, which is who can tell a person.
-    match agent::serve(stdin(), stdout(), &options) {
-        Ok(()) => 0,
-        Err(_) => 1,
+    if options.recover.is_empty() {
+        agent::serve(restrict)
+    } else {
+        recover_all(options, &agent::allowed(restrict))
     }
 }
 

@@ -31,11 +31,6 @@ pub(super) fn read() -> Result<Environment, Failure> {
     })
 }
 
-/// The home directory, which relative targets of an agent start at.
-pub(super) fn home() -> Option<PathBuf> {
-    std::env::var_os("HOME").filter(|value| !value.is_empty()).map(PathBuf::from)
-}
-
 /// Whether a stream is coloured, given whether it is a terminal.
 pub(super) fn is_colored(when: ColorWhen, is_terminal: bool) -> bool {
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());

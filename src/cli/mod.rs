@@ -41,9 +41,7 @@ const DEEP_READ_RATE: u64 = 100 << 20;
 ///
 /// The codes are those of the reference: 64 for usage, whatever the parser of arguments would say.
 pub fn main(arguments: &[OsString]) -> ExitCode {
-    process::harden();
-    process::raise_open_files();
-    signals::survive_file_size_limit();
+    process::prepare();
     let parsed = args::command()
         .try_get_matches_from(arguments)
         .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));

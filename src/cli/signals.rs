@@ -1,20 +1,11 @@
 //! Signals: the first asks the run to stop at a safe point, the second to stop at once, the third ends the process.
 
-use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM, SIGXFSZ};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use signal_hook::iterator::Signals;
 
 use super::console::Console;
 use crate::hub::stop::Stop;
 use crate::os::process;
-
-/// Makes a write beyond the limit of a file's size an error like any other, not the end of the process: whatever is
-/// staged is dropped and told, on the hub as on a node. Programs started from here get the default back.
-pub(super) fn survive_file_size_limit() {
-    let reached = std::sync::Arc::default();
-    if signal_hook::flag::register(SIGXFSZ, reached).is_err() {
-        // The limit then ends the process, as a crash does: recovery finds the old tree.
-    }
-}
 
 /// Hands the signals of this process to `stop`, in a thread of its own, for the rest of its life.
 ///

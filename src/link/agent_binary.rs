@@ -1,7 +1,8 @@
-//! The program that is uploaded as a node's agent: this very one, known by its BLAKE3 digest.
+//! The program that is uploaded as a node's agent, known by its BLAKE3 digest: the slim one beside this very one if both
+//! are of one build, else this very one, which can do all that the slim one can.
 //!
 //! Every run names the agent by its digest, and only one that uploads needs the bytes. So the digest is remembered
-//! beside the control sockets, with the stat of the file it was computed from, and the program is read when a node asks
+//! beside the control sockets, with the stats of the files it was computed from, and a program is read when a node asks
 //! for it.
 
 use std::io::{self, Read as _};
@@ -11,11 +12,12 @@ use std::time::Duration;
 
 use tokio::sync::OnceCell;
 
+use crate::agent::{self, digest_of};
 use crate::model::entry::Timestamp;
 use crate::model::limits::RACY_WINDOW_MS;
 use crate::os::child::Invocation;
 use crate::os::dir::Dir;
-use crate::os::program::Program;
+use crate::os::program::{self, Program};
 use crate::os::stat::StatId;
 use crate::os::{clock, durable, root};
 use crate::scan::settled;
@@ -36,8 +38,10 @@ pub struct AgentBinary(Arc<Known>);
 #[derive(Debug)]
 struct Known {
     program: Program,
-    id: StatId,
+    size: u64,
     digest: blake3::Hash,
+    /// What it was chosen among.
+    among: Candidates<StatId>,
     /// No earlier run knew it: nodes are likely to lack it.
     is_new: bool,
     raw: OnceCell<Parcel>,
@@ -65,28 +69,50 @@ pub(super) struct Parcel {
     pub(super) bytes: Arc<[u8]>,
 }
 
+/// The programs that there are to be sent, as files or by what these are known to be unchanged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Candidates<T> {
+    /// The one that was named, or this process's own.
+    whole: T,
+    /// The one beside this process's own that might be its agent, if no other was named.
+    slim: Option<T>,
+}
+
+/// Which of them is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Choice {
+    Whole,
+    Slim,
+}
+
 impl AgentBinary {
-    /// The program at `path`, or this process's own; its digest is remembered in the directory `memory`.
+    /// The program at `path`; if it is not given, the slim program that was built together with this process's own and
+    /// lies beside it, or else its own. The digest is remembered in the directory `memory`.
     ///
-    /// Cost: a stat and one small file; where the program is new, or changed, it is read once. Links that are opened at
-    /// the same time share what is read.
+    /// Cost: a stat of each and one small file; where one is new, or changed, they are read once. Links that are opened
+    /// at the same time share what is read.
     ///
     /// # Errors
-    /// The system's error if the program cannot be read. A memory that cannot be used costs time, nothing else.
+    /// The system's error if the program cannot be read. A memory that cannot be used costs time, nothing else; a slim
+    /// program that cannot be used is not used.
     pub fn open(path: Option<&Path>, memory: &Path) -> io::Result<Self> {
         static LAST: Mutex<Weak<Known>> = Mutex::new(Weak::new());
-        let program = Program::open(path)?;
-        let id = program.id()?;
+        let (programs, among) = candidates(path)?;
         let mut last = LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(known) = last.upgrade().filter(|known| known.id == id) {
+        if let Some(known) = last.upgrade().filter(|known| known.among == among) {
             return Ok(Self(known));
         }
         let memory = root::open_private(memory).ok();
-        let remembered = memory.as_ref().and_then(|memory| recall(memory, &id));
-        let digest = remembered.map_or_else(|| look(&program, &id, memory.as_ref()), Ok)?;
-        let (raw, zstd, gzip) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let remembered = memory.as_ref().and_then(|memory| recall(memory, &among));
         let is_new = remembered.is_none();
-        let known = Arc::new(Known { program, id, digest, is_new, raw, zstd, gzip });
+        let (choice, digest) =
+            remembered.map_or_else(|| look(&programs, &among, memory.as_ref()), Ok)?;
+        let (program, StatId { size, .. }) = match (choice, programs.slim.zip(among.slim)) {
+            (Choice::Slim, Some(slim)) => slim,
+            _ => (programs.whole, among.whole),
+        };
+        let (raw, zstd, gzip) = (OnceCell::new(), OnceCell::new(), OnceCell::new());
+        let known = Arc::new(Known { program, size, digest, among, is_new, raw, zstd, gzip });
         *last = Arc::downgrade(&known);
         Ok(Self(known))
     }
@@ -102,7 +128,7 @@ impl AgentBinary {
 
     /// The length of the program in bytes.
     pub fn size(&self) -> u64 {
-        self.0.id.size
+        self.0.size
     }
 
     /// The BLAKE3 digest of its bytes, unkeyed, in 64 hexadecimal digits.
@@ -162,55 +188,82 @@ impl AgentBinary {
     }
 }
 
-/// The digest that `memory` has for a program of this identity.
-fn recall(memory: &Dir, id: &StatId) -> Option<blake3::Hash> {
+/// What there is to be sent: the program at `path`, or this process's own with what lies beside it.
+fn candidates(path: Option<&Path>) -> io::Result<(Candidates<Program>, Candidates<StatId>)> {
+    let whole = Program::open(path)?;
+    let stat = whole.stat()?;
+    let beside = || program::beside(&stat, agent::NAME);
+    // What is not smaller has no use; so what is read is bounded.
+    let slim =
+        if path.is_none() { beside() } else { None }.filter(|(_, id)| id.size < stat.id.size);
+    let (slim, slim_id) = slim.unzip();
+    Ok((Candidates { whole, slim }, Candidates { whole: stat.id, slim: slim_id }))
+}
+
+/// The choice among these candidates that `memory` has, and its digest.
+fn recall(memory: &Dir, among: &Candidates<StatId>) -> Option<(Choice, blake3::Hash)> {
     let content = durable::read(memory, MEMORY, MEMORY_BYTES_MAX).ok()??;
     let content = String::from_utf8(content).ok()?;
-    let digest = blake3::Hash::from_hex(content.split(' ').next()?).ok()?;
-    (content == record(id, digest)).then_some(digest)
+    let mut words = content.split(' ');
+    let digest = blake3::Hash::from_hex(words.next()?).ok()?;
+    let choice = match words.next()? {
+        "whole" => Choice::Whole,
+        "slim" if among.slim.is_some() => Choice::Slim,
+        _ => return None,
+    };
+    (content == record(among, choice, digest)).then_some((choice, digest))
 }
 
 // FORMAT: one line of text, the last word being the digest of all before it.
-fn record(id: &StatId, digest: blake3::Hash) -> String {
-    let StatId { device, inode, size, mtime, ctime } = id;
-    let time = |time: &Timestamp| format!("{}.{:09}", time.seconds, time.nanos);
-    let text = format!("{digest} {device} {inode} {size} {} {}", time(mtime), time(ctime));
+fn record(among: &Candidates<StatId>, choice: Choice, digest: blake3::Hash) -> String {
+    let id = |id: &StatId| {
+        let StatId { device, inode, size, mtime, ctime } = id;
+        let time = |time: &Timestamp| format!("{}.{:09}", time.seconds, time.nanos);
+        format!(" {device} {inode} {size} {} {}", time(mtime), time(ctime))
+    };
+    let choice = match choice {
+        Choice::Whole => "whole",
+        Choice::Slim => "slim",
+    };
+    let slim = among.slim.as_ref().map(id).unwrap_or_default();
+    let text = format!("{digest} {choice}{}{slim}", id(&among.whole));
     format!("{text} {}\n", blake3::hash(text.as_bytes()))
 }
 
-/// Reads the program, and remembers its digest if that is sure to be one of this very content.
-fn look(program: &Program, id: &StatId, memory: Option<&Dir>) -> io::Result<blake3::Hash> {
+/// Reads the programs to choose one, and remembers the choice and its digest if they are sure to be of these very
+/// contents.
+fn look(
+    programs: &Candidates<Program>,
+    among: &Candidates<StatId>,
+    memory: Option<&Dir>,
+) -> io::Result<(Choice, blake3::Hash)> {
     let looked_at = clock::wall();
-    let digest = digest_of(program)?;
+    let slim = programs.slim.as_ref().and_then(|slim| digest_if_of_this_build(slim).ok()?);
+    let (choice, digest) = match slim {
+        Some(digest) => (Choice::Slim, digest),
+        None => (Choice::Whole, digest_of(&programs.whole)?),
+    };
     let window = Duration::from_millis(RACY_WINDOW_MS);
+    let is_settled = |program: &Program, id: &StatId| {
+        let is_same = program.stat().is_ok_and(|stat| stat.id == *id);
+        is_same && settled::is_settled(id, looked_at, window)
+    };
+    let slim = programs.slim.as_ref().zip(among.slim.as_ref());
     if let Some(memory) = memory
-        && settled::is_settled(id, looked_at, window)
-        && program.id()? == *id
+        && is_settled(&programs.whole, &among.whole)
+        && slim.is_none_or(|(program, id)| is_settled(program, id))
     {
-        drop(durable::replace_lazily(memory, MEMORY, record(id, digest).as_bytes()));
+        drop(durable::replace_lazily(memory, MEMORY, record(among, choice, digest).as_bytes()));
     }
-    Ok(digest)
+    Ok((choice, digest))
 }
 
-fn digest_of(program: &Program) -> io::Result<blake3::Hash> {
-    let mut hasher = blake3::Hasher::new();
-    hasher.update_reader(program.reader()?)?;
-    Ok(hasher.finalize())
-}
-
-/// True if this process's own program has the digest `expected_hex`; then it is on disk as well.
-///
-/// This is what `depsync agent --verify DIGEST` runs on a node after an upload: exit 0 if true, 1 if not.
-///
-/// # Errors
-/// The system's error if the program cannot be read or synced.
-pub fn verify(expected_hex: &str) -> io::Result<bool> {
-    let own = Program::open(None)?;
-    let is_expected = digest_of(&own)?.to_hex().as_str() == expected_hex;
-    if is_expected {
-        own.sync()?;
-    }
-    Ok(is_expected)
+/// The digest of a program that carries the mark of this build's slim one; `None` if it is another's.
+fn digest_if_of_this_build(program: &Program) -> io::Result<Option<blake3::Hash>> {
+    let mut bytes = Vec::new();
+    program.reader()?.read_to_end(&mut bytes)?;
+    let mark = memchr::memmem::find(&bytes, agent::MARK.as_bytes());
+    Ok(mark.map(|_at| blake3::hash(&bytes)))
 }
 
 #[cfg(test)]
@@ -218,23 +271,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_own_program_is_known_by_its_digest() {
-        let memory = tempfile::tempdir().unwrap();
-        let own = AgentBinary::open(None, memory.path()).unwrap();
-        assert!(verify(&own.digest_hex()).unwrap());
-        assert!(!verify(&blake3::hash(b"").to_hex()).unwrap());
-    }
-
-    #[test]
-    fn a_digest_is_remembered_for_the_very_file_it_was_computed_from() {
-        let id = Program::open(None).unwrap().id().unwrap();
+    fn a_choice_is_remembered_for_the_very_files_it_was_made_among() {
+        let id = Program::open(None).unwrap().stat().unwrap().id;
         let digest = blake3::hash(b"program");
         let directory = tempfile::tempdir().unwrap();
         let memory = root::open_private(&directory.path().join("memory")).unwrap();
         let write = |text: &str| durable::replace_lazily(&memory, MEMORY, text.as_bytes()).unwrap();
-        assert_eq!(recall(&memory, &id), None, "nothing is remembered yet");
-        write(&record(&id, digest));
-        assert_eq!(recall(&memory, &id), Some(digest));
+        let alone = Candidates { whole: id, slim: None };
+        let both = Candidates { whole: id, slim: Some(StatId { inode: id.inode + 7, ..id }) };
+        assert_eq!(recall(&memory, &alone), None, "nothing is remembered yet");
         let changes: [fn(&mut StatId); 5] = [
             |id| id.device += 1,
             |id| id.inode += 1,
@@ -242,15 +287,48 @@ mod tests {
             |id| id.mtime.nanos ^= 1,
             |id| id.ctime.seconds += 1,
         ];
-        for change in changes {
-            let mut other = id;
-            change(&mut other);
-            assert_eq!(recall(&memory, &other), None, "{other:?}");
+        for (among, choice) in [(alone, Choice::Whole), (both, Choice::Whole), (both, Choice::Slim)]
+        {
+            write(&record(&among, choice, digest));
+            assert_eq!(recall(&memory, &among), Some((choice, digest)));
+            let other = if among == alone { both } else { alone };
+            assert_eq!(recall(&memory, &other), None, "one came or went");
+            for change in changes {
+                let mut other = among;
+                change(&mut other.whole);
+                assert_eq!(recall(&memory, &other), None, "{other:?}");
+                let mut other = both;
+                other.slim.iter_mut().for_each(change);
+                assert_eq!(recall(&memory, &other), None, "{other:?}");
+            }
         }
-        let damaged =
-            record(&id, digest).replace(&digest.to_string(), &blake3::hash(b"").to_string());
-        write(&damaged);
-        assert_eq!(recall(&memory, &id), None, "damaged");
+        let text = record(&both, Choice::Slim, digest);
+        for damaged in [
+            text.replace(&digest.to_string(), &blake3::hash(b"").to_string()),
+            text.replace(" slim ", " whole "),
+            text.replace(" slim ", " "),
+        ] {
+            write(&damaged);
+            assert_eq!(recall(&memory, &both), None, "{damaged}");
+        }
+    }
+
+    #[test]
+    fn a_slim_program_is_known_by_the_mark_of_its_build() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = root::open_private(&directory.path().join("place")).unwrap();
+        let look_at = |content: &[u8]| {
+            durable::replace_lazily(&place, b"program", content).unwrap();
+            let path = directory.path().join("place/program");
+            digest_if_of_this_build(&Program::open(Some(&path)).unwrap()).unwrap()
+        };
+        let built = format!("code\0{}: usage\0code", agent::MARK);
+        assert_eq!(look_at(built.as_bytes()), Some(blake3::hash(built.as_bytes())));
+        let (kept, last) = agent::MARK.split_at(agent::MARK.len() - 1);
+        let stale = format!("code\0{kept}{}", if last == "0" { "1" } else { "0" });
+        for other in [stale.as_bytes(), kept.as_bytes(), b""] {
+            assert_eq!(look_at(other), None);
+        }
     }
 
     #[tokio::test]

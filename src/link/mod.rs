@@ -70,7 +70,7 @@ pub struct LinkOptions {
 /// Where a node's agent comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentProgram {
-    /// This program is uploaded once.
+    /// The slim program beside this one, or this one, is uploaded once: see [`AgentBinary::open`].
     Upload,
     /// The program at this path of the hub is uploaded once.
     UploadFrom(PathBuf),

@@ -7,9 +7,17 @@ use rustix::fs::Mode;
 use rustix::process::{
     DumpableBehavior, Resource, Rlimit, getrlimit, set_dumpable_behavior, setrlimit, umask,
 };
+use signal_hook::consts::SIGXFSZ;
+
+/// Sets this process up, as every program of depsync does first.
+pub fn prepare() {
+    harden();
+    raise_open_files();
+    survive_file_size_limit();
+}
 
 /// Makes new files private to their owner and forbids core dumps, which would hold what the process knows (rule S21).
-pub fn harden() {
+fn harden() {
     umask(Mode::RWXG | Mode::RWXO);
     // A program that the system gives dumps to gets them whatever the limit is; and who may not have a dump may not look
     // into the memory or the environment of the running process either. Where the system refuses, the limit is left.
@@ -20,11 +28,20 @@ pub fn harden() {
 
 /// Takes as many open files as the system lets this process have: a run holds a few for every node until the decision,
 /// and the usual soft limit of 1,024 is there for programs that use `select`.
-pub fn raise_open_files() {
+fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     // What cannot be raised stays as it is; a run that needs more says so.
     let _unchanged =
         setrlimit(Resource::Nofile, Rlimit { current: limit.maximum, maximum: limit.maximum });
+}
+
+/// Makes a write beyond the limit of a file's size an error like any other, not the end of the process: whatever is
+/// staged is dropped and told, on the hub as on a node. Programs started from here get the default back.
+fn survive_file_size_limit() {
+    let reached = std::sync::Arc::default();
+    if signal_hook::flag::register(SIGXFSZ, reached).is_err() {
+        // The limit then ends the process, as a crash does: recovery finds the old tree.
+    }
 }
 
 /// How many files this process may have open; `None` if there is no bound.

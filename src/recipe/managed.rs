@@ -7,12 +7,9 @@ use minijinja::value::Value;
 use super::templates::Context;
 use super::values::directory_text;
 use super::{Error, File, Recipe, Templates, Values};
-use crate::link::AgentProgram;
 use crate::model::target::{SshUser, Target};
 use crate::model::untrusted::Untrusted;
 
-/// Where nodes are expected to have the program, if the configuration names no place.
-const NODE_PROGRAM: &str = "/usr/local/bin/depsync";
 /// Where nodes that are managed as root have release files.
 const STATE_HOME: &str = "/var/lib/depsync";
 
@@ -168,14 +165,10 @@ fn filled(
 
 /// What recipes name that run on nodes.
 fn on_nodes(values: &Values) -> Result<Context, Error> {
-    let program = match &values.run.link.agent {
-        AgentProgram::Installed(path) => path.as_str(),
-        AgentProgram::Upload | AgentProgram::UploadFrom(_) => NODE_PROGRAM,
-    };
     let mut context = values.context()?;
     let directories = directories(values)?;
     context.extend([
-        ("node_program", Value::from(program)),
+        ("node_program", Value::from(values.node_program())),
         ("state_home", Value::from(STATE_HOME)),
         ("directory", Value::from(directories.first().map(String::as_str).unwrap_or_default())),
         ("directories", Value::from(directories)),

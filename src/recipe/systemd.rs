@@ -7,11 +7,7 @@ use minijinja::value::Value;
 use super::templates::Context;
 use super::values::{Group, around, path_text};
 use super::{Error, File, Recipe, Templates, Values, quote};
-use crate::link::AgentProgram;
 use crate::model::untrusted::Untrusted;
-
-/// Where nodes are expected to have the program, if the configuration names no place.
-const NODE_PROGRAM: &str = "/usr/local/bin/depsync";
 
 /// How the units are made.
 #[derive(Debug, Clone)]
@@ -159,10 +155,10 @@ fn recover_context(values: &Values, group: &Group, options: &Options) -> Result<
     writable.sort();
     writable.dedup();
     let is_relative = |directory: &String| !directory.starts_with('/');
-    let program = match (&values.run.link.agent, group.hosts.is_empty()) {
-        (_, true) => path_text("the program", &values.program)?,
-        (AgentProgram::Installed(path), false) => path.clone(),
-        (AgentProgram::Upload | AgentProgram::UploadFrom(_), false) => NODE_PROGRAM.to_owned(),
+    let program = if group.hosts.is_empty() {
+        path_text("the program", &values.program)?
+    } else {
+        values.node_program()
     };
     Ok(vec![
         ("node_program", Value::from(program)),

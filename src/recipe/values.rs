@@ -7,9 +7,14 @@ use minijinja::value::Value;
 
 use super::Error;
 use super::templates::Context;
+use crate::agent;
 use crate::hub::options::RunOptions;
+use crate::link::AgentProgram;
 use crate::model::target::{SshTarget, Target};
 use crate::model::untrusted::Untrusted;
+
+/// Where nodes are expected to have the program, if the configuration names no place.
+const NODE_PROGRAM: &str = "/usr/local/bin/depsync";
 
 /// Variables of the environment: names and directories.
 pub type Variables = Vec<(&'static str, PathBuf)>;
@@ -71,6 +76,18 @@ impl Values {
     pub(super) fn log_file(&self) -> Result<String, Error> {
         let own = || self.run.state_dir.join("depsync.log");
         path_text("the log", &self.log_file.clone().unwrap_or_else(own))
+    }
+
+    /// The program that nodes run by themselves. Where the slim one is installed as agent, which cannot do it, this is the
+    /// whole one beside it.
+    pub(super) fn node_program(&self) -> String {
+        match &self.run.link.agent {
+            AgentProgram::Installed(path) => match path.strip_suffix(agent::NAME) {
+                Some(directory) if directory.ends_with('/') => format!("{directory}depsync"),
+                _ => path.clone(),
+            },
+            AgentProgram::Upload | AgentProgram::UploadFrom(_) => NODE_PROGRAM.to_owned(),
+        }
     }
 
     /// The targets behind ssh.

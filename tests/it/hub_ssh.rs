@@ -414,9 +414,13 @@ fn an_installed_agent_is_used_as_it_is() {
     let ssh = SshCluster::start("", &["a"]);
     let installed = ssh.server.path("depsync");
     fs::copy(env!("CARGO_BIN_EXE_depsync"), &installed).unwrap();
-    let ran = push_with_installed(&ssh, &installed);
-    assert_eq!(ran.code, 0, "{}", ran.stderr);
-    ssh.cluster.assert_same(&["a"]);
+    let slim = Path::new(env!("CARGO_BIN_EXE_depsync")).with_file_name("depsync-agent");
+    for agent in [&installed, &slim] {
+        ssh.cluster.change(&format!("brought by {}", agent.display()));
+        let ran = push_with_installed(&ssh, agent);
+        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        ssh.cluster.assert_same(&["a"]);
+    }
     let missing = push_with_installed(&ssh, Path::new("/nowhere/depsync"));
     assert_eq!(missing.code, 1, "{}", missing.stderr);
 }

@@ -80,6 +80,7 @@ mod returning_nodes;
 mod rollback;
 mod shared;
 mod simulation;
+mod slim_agent;
 mod power_loss;
 mod presets;
 mod presets_init;

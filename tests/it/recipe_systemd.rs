@@ -101,6 +101,22 @@ fn the_units_expose_little() {
 }
 
 #[test]
+fn a_node_whose_agent_is_the_slim_program_recovers_by_the_whole_one_beside_it() {
+    let bench = Bench::with_source();
+    for (agent, program) in [
+        ("/opt/d/depsync-agent", "/opt/d/depsync"),
+        ("/opt/d/my-depsync-agent", "/opt/d/my-depsync-agent"),
+        ("upload", "/usr/local/bin/depsync"),
+    ] {
+        let config = format!("{CLUSTER}[ssh]\nagent = \"{agent}\"\n");
+        bench.write("depsync.toml", config.as_bytes());
+        let ran = bench.run(&["recipe", "systemd"]);
+        let start = format!("ExecStart={program} agent --recover ");
+        assert_eq!(ran.stdout.matches(&start).count(), 1, "{agent}: {}", ran.stdout);
+    }
+}
+
+#[test]
 fn nodes_that_need_the_same_share_a_unit() {
     let bench = Bench::with_source();
     let cluster = format!(

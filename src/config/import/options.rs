@@ -276,7 +276,7 @@ pub(super) const OPTIONS: &[Entry] = &[
     row("write-batch", None, true, Act::Lost, "a batch is made once and sent to every node; it is no file"),
     row("only-write-batch", None, true, Act::Lost, "a batch is made once and sent to every node; it is no file"),
     row("read-batch", None, true, Act::Lost, "a batch is made once and sent to every node; it is no file"),
-    row("protocol", None, true, Act::Anyway, "hub and node are the same program"),
+    row("protocol", None, true, Act::Anyway, "hub and agent are of one build"),
     row("iconv", None, true, Act::Lost, "names are carried byte for byte"),
     row("checksum-seed", None, true, Act::Anyway, "the digest is BLAKE3"),
     row("ipv4", Some('4'), false, Act::Ipv4, "ssh's AddressFamily=inet"),

@@ -150,7 +150,14 @@ fn require(lines: &[Line]) -> Result {
     if lines.iter().flat_map(|line| &line.tools).any(|tool| tools::is_depsync(tool))
         && std::env::var_os("DEPSYNC").is_none()
     {
-        program::run(&[&workspace::cargo(), "build", "--release", "--bin", "depsync"])?;
+        program::run(&[
+            &workspace::cargo(),
+            "build",
+            "--release",
+            "--package",
+            "depsync",
+            "--bins",
+        ])?;
     }
     Ok(())
 }

@@ -24,8 +24,19 @@ const TEST_SECONDS: u64 = 120;
 /// A task takes no longer.
 const TASK_SECONDS: u64 = 600;
 /// The targets of the workspace's own packages, whose builds are of no use in another directory.
-const OWN: [&str; 10] =
-    ["depsync", "xtask", "it", "lab", "walk", "index", "plan", "chunking", "encode", "decode"];
+const OWN: [&str; 11] = [
+    "depsync",
+    "depsync_agent",
+    "xtask",
+    "it",
+    "lab",
+    "walk",
+    "index",
+    "plan",
+    "chunking",
+    "encode",
+    "decode",
+];
 
 /// What a catcher came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

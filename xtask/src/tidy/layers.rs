@@ -22,7 +22,7 @@ pub(super) fn module_of(path: &str) -> Option<&str> {
     let inner = path.strip_prefix("src/")?;
     let module = inner.split('/').next()?;
     let module = module.strip_suffix(".rs").unwrap_or(module);
-    (!["lib", "main"].contains(&module)).then_some(module)
+    (!["lib", "main", "bin"].contains(&module)).then_some(module)
 }
 
 /// Files that name a module of their own layer's users.
@@ -103,6 +103,7 @@ mod tests {
         let tree = Tree::fabricated(&[
             LIB,
             ("src/main.rs", "use crate::high::A;\n"),
+            ("src/bin/other.rs", "use crate::high::A;\n"),
             ("src/high/mod.rs", "use crate::{low::{self, A}, mid};\nfn f() { crate::high::g() }\n"),
             ("src/low.rs", "/// See [`crate::high`].\nfn f() {} // crate::high\n"),
         ]);
