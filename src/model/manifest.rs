@@ -252,6 +252,23 @@ impl Builder {
     }
 }
 
+impl Capture {
+    /// Appends the switches to `writer`.
+    pub fn encode(self, writer: &mut Writer) {
+        writer.bool(self.xattrs);
+        writer.bool(self.acls);
+        writer.bool(self.hard_links);
+    }
+
+    /// Reads what [`Capture::encode`] wrote.
+    ///
+    /// # Errors
+    /// [`Error::NotCanonical`] for a switch that is neither on nor off.
+    pub fn decode(reader: &mut Reader<'_>) -> Result<Self> {
+        Ok(Self { xattrs: reader.bool()?, acls: reader.bool()?, hard_links: reader.bool()? })
+    }
+}
+
 impl Header {
     /// The header of a plain source: one tree, nothing beside mode, mtime, owner and content.
     pub fn plain() -> Self {
@@ -267,9 +284,7 @@ impl Header {
     pub fn encode(&self, writer: &mut Writer) {
         writer.u64(VERSION);
         writer.list(&self.trees, Writer::path);
-        writer.bool(self.capture.xattrs);
-        writer.bool(self.capture.acls);
-        writer.bool(self.capture.hard_links);
+        self.capture.encode(writer);
         match &self.owner {
             OwnerPolicy::Numeric => writer.u8(0),
             OwnerPolicy::Agent => writer.u8(1),
@@ -296,8 +311,7 @@ impl Header {
         if trees.is_empty() || !apart {
             return Err(reader.not_canonical());
         }
-        let capture =
-            Capture { xattrs: reader.bool()?, acls: reader.bool()?, hard_links: reader.bool()? };
+        let capture = Capture::decode(reader)?;
         let owner = match reader.u8()? {
             0 => OwnerPolicy::Numeric,
             1 => OwnerPolicy::Agent,

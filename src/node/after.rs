@@ -6,12 +6,11 @@ use super::error::{Error, io_error};
 use super::inspect;
 use super::offer::Offered;
 use super::place::Place;
-use super::recover;
 use crate::model::entry::{Kind, Xattr};
 use crate::model::manifest::{ContentView, KindView, View};
 use crate::model::path::{self, TreePath};
 use crate::os::dir::Dir;
-use crate::os::durable::Replacement;
+use crate::os::durable::{self, Replacement};
 use crate::os::stat::{FileKind, Stat};
 use crate::os::{clock, meta};
 use crate::scan::amend::{Amended, NewDirectory, Now};
@@ -33,7 +32,7 @@ pub fn check<'o>(place: &Place, offered: &'o Offered) -> Result<Amended<'o, Repl
     // The index that the next inspection starts from. A failure costs that inspection time, and no more.
     let out = inspect::new_index(place).ok().flatten().map(|(out, _root)| out);
     let listing = &offered.inspection.listing;
-    let of = (place.root_id(&id), recover::keep_xattrs(&offered.manifest));
+    let of = (place.root_id(&id), offered.options.keep_xattrs);
     let mut after = After {
         offered,
         look: Look { root, open: None },
@@ -48,8 +47,14 @@ pub fn check<'o>(place: &Place, offered: &'o Offered) -> Result<Amended<'o, Repl
     Ok(after.amended)
 }
 
-/// Puts the new index in place of the old one.
-pub fn remember(offered: &Offered, amended: Amended<'_, Replacement>) {
+/// Keeps the manifest for a later delta, and puts the new index in place of the old one. What cannot be written costs bytes
+/// and time the next time.
+pub fn remember(place: &Place, offered: &Offered, amended: Amended<'_, Replacement>) {
+    if let Some(state) = &place.state {
+        let name = offered.manifest.id().to_string();
+        let bytes = offered.manifest.as_bytes();
+        if durable::put(&state.manifests, name.as_bytes(), bytes).is_err() {}
+    }
     // What is kept although the release does not have it makes the tree another one.
     let whole = Some(offered.whole).filter(|_| offered.plan.kept_extras.is_empty());
     if let Some(Err(_)) = amended.finish(whole).map(Replacement::finish) {}
@@ -159,7 +164,7 @@ impl<'o> After<'_, 'o> {
     }
 
     fn xattrs(&self, path: &TreePath) -> Result<Vec<Xattr>, Error> {
-        let keep = recover::keep_xattrs(&self.offered.manifest);
+        let keep = self.offered.options.keep_xattrs;
         if !keep.any() {
             return Ok(Vec::new());
         }

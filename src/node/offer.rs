@@ -216,7 +216,7 @@ fn plan(
         });
     }
     let options = StageOptions {
-        keep_xattrs: recover::keep_xattrs(&manifest),
+        keep_xattrs: recover::keep_xattrs(manifest.header().capture),
         owner: owners.all,
         owners: owners.compared,
     };

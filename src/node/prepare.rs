@@ -241,7 +241,8 @@ pub fn steps(
     }
     kept.sort_by(|(_, one), (_, other)| one.cmp(other));
     list.extend(metadata_steps(plan, release, &inspection.found, options));
-    (Steps { before, after: release.manifest().id(), list }, kept)
+    let (after, capture) = (release.manifest().id(), release.manifest().header().capture);
+    (Steps { before, after, capture, list }, kept)
 }
 
 fn metadata_steps(

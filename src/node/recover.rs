@@ -13,7 +13,7 @@ use super::steps::{self, Step, Steps};
 use super::{commit, kept};
 use crate::model::digest::Digest;
 use crate::model::keep::Keep;
-use crate::model::manifest::Manifest;
+use crate::model::manifest::{Capture, Manifest};
 use crate::os::meta::KeepXattrs;
 use crate::os::{clock, durable, host};
 use crate::wire::message::{FailedClass, Mounted, Open, SourcePlace, Txid};
@@ -98,7 +98,7 @@ pub fn settle(
         // that follows brings the release all the same.
         return abort(place, journal, txid);
     }
-    commit(place, journal, txid, None)?;
+    commit(place, journal, txid)?;
     drop_leftovers(place, journal)
 }
 
@@ -137,16 +137,11 @@ pub fn abort(place: &Place, journal: &mut Journal, txid: Txid) -> Result<(), Err
     recorded.and(dropped)
 }
 
-/// Makes a prepared transaction live; `keep_xattrs` is what its release keeps, if that is known. Gives how long the tree was between two releases, in microseconds.
+/// Makes a prepared transaction live. Gives how long the tree was between two releases, in microseconds.
 ///
 /// # Errors
 /// [`Error::Refused`] of class pending if a step cannot be carried out now: the decision stands in the journal.
-pub fn commit(
-    place: &mut Place,
-    journal: &mut Journal,
-    txid: Txid,
-    keep_xattrs: Option<KeepXattrs>,
-) -> Result<u64, Error> {
+pub fn commit(place: &mut Place, journal: &mut Journal, txid: Txid) -> Result<u64, Error> {
     let flight = journal.standing().flight.clone().filter(|flight| flight.txid == txid);
     let Some(Phase::Prepared(digest)) = flight.map(|flight| flight.phase) else {
         return Err(Error::Protocol { what: "a commit of what is not prepared".into() });
@@ -155,7 +150,7 @@ pub fn commit(
     let list = read_steps(place, txid, digest)?;
     // CRASH: whether it is there or not, the hub's decision stands, and the next contact goes on.
     journal.append(&Record::Committing { txid }).map_err(|error| pending(&error))?;
-    go_live(place, journal, txid, &list, keep_xattrs).map_err(|error| pending(&error))
+    go_live(place, journal, txid, &list).map_err(|error| pending(&error))
 }
 
 fn finish(
@@ -165,7 +160,7 @@ fn finish(
     digest: Digest,
 ) -> Result<(), Error> {
     let list = read_steps(place, txid, digest)?;
-    go_live(place, journal, txid, &list, None).map(drop).map_err(|error| pending(&error))
+    go_live(place, journal, txid, &list).map(drop).map_err(|error| pending(&error))
 }
 
 fn pending(error: &Error) -> Error {
@@ -199,16 +194,12 @@ fn go_live(
     journal: &mut Journal,
     txid: Txid,
     list: &Steps,
-    keep_xattrs: Option<KeepXattrs>,
 ) -> Result<u64, Error> {
     let state = place.state()?;
     let stage = state.stage_of(txid)?;
     let kept = state.kept_of(txid, &stage)?;
-    let keep_xattrs = keep_xattrs.unwrap_or_else(|| {
-        let manifest = load_manifest(place, list.after);
-        manifest.map_or_else(KeepXattrs::default, |manifest| self::keep_xattrs(&manifest))
-    });
-    let (start, end) = commit::carry_out(place, list, &stage, &kept, keep_xattrs)?;
+    let keep = keep_xattrs(list.capture);
+    let (start, end) = commit::carry_out(place, list, &stage, &kept, keep)?;
     place.state()?.kept.sync().map_err(io_error("sync", "the kept area"))?;
     // CRASH: until it is durable, which it is before the stage is dropped, the steps are carried out again.
     journal.note(&Record::Committed { txid })?;
@@ -216,9 +207,8 @@ fn go_live(
     Ok(u64::try_from(window).unwrap_or(u64::MAX))
 }
 
-/// Which extended attributes the release keeps on this node.
-pub fn keep_xattrs(manifest: &Manifest) -> KeepXattrs {
-    let capture = manifest.header().capture;
+/// Which extended attributes a release keeps on this node.
+pub fn keep_xattrs(capture: Capture) -> KeepXattrs {
     KeepXattrs {
         user: capture.xattrs,
         privileged: capture.xattrs && super::place::is_privileged(),

@@ -8,7 +8,7 @@ use crate::model::codec::{Error, Reader, Result, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::entry::{Meta, Owner, Timestamp, Xattr};
 use crate::model::limits;
-use crate::model::manifest::ReleaseId;
+use crate::model::manifest::{Capture, ReleaseId};
 use crate::model::path::TreePath;
 
 const WHAT: &str = "list of steps";
@@ -24,6 +24,8 @@ pub struct Steps {
     pub before: Option<ReleaseId>,
     /// The release that is live afterwards.
     pub after: ReleaseId,
+    /// What is kept of each entry of it.
+    pub capture: Capture,
     /// The steps, in order.
     pub list: Vec<Step>,
 }
@@ -78,6 +80,7 @@ impl Steps {
         let mut writer = Writer::new();
         writer.option(self.before, |w, release| w.digest(&release));
         writer.digest(&self.after);
+        self.capture.encode(&mut writer);
         writer.list(&self.list, |writer, step| step.encode(writer));
         writer.finish()
     }
@@ -93,10 +96,11 @@ impl Steps {
         let mut reader = Reader::new(bytes, WHAT);
         let before = reader.option(Reader::digest)?;
         let after = reader.digest()?;
+        let capture = Capture::decode(&mut reader)?;
         let limit = usize::try_from(limits::ENTRIES_MAX).unwrap_or(usize::MAX).saturating_mul(2);
         let list = reader.list(limit, Step::decode)?;
         reader.finish()?;
-        Ok(Self { before, after, list })
+        Ok(Self { before, after, capture, list })
     }
 
     /// The digest of a list's bytes.

@@ -118,9 +118,6 @@ impl Transaction<'_> {
         let place_of = |path: &TreePath| list.location(area.as_bytes(), path);
         let still_live = still_live.iter().filter_map(place_of).collect();
         let digest = write_steps(&stage_dir, &steps)?;
-        let name = offered.manifest.id().to_string();
-        durable::replace_lazily(&state.manifests, name.as_bytes(), offered.manifest.as_bytes())
-            .map_err(io_error("write", "the manifest"))?;
         self.journal.note(&Record::Prepared { txid, steps: digest })?;
         behind.finish().map_err(io_error("write", "the stage"))?;
         // One barrier for all of it: files, their directories, the lists, the journal.
@@ -151,11 +148,10 @@ impl Transaction<'_> {
     ) -> Result<(), Error> {
         match self.hub.receive()?.message {
             ToAgent::Commit { txid: decided } if decided == txid => {
-                let keep = Some(recover::keep_xattrs(&offered.manifest));
-                let window_us = recover::commit(self.place, self.journal, txid, keep)?;
+                let window_us = recover::commit(self.place, self.journal, txid)?;
                 let amended = after::check(self.place, offered)?;
                 self.hub.send(&ToHub::Committed { window_us })?;
-                after::remember(offered, amended);
+                after::remember(self.place, offered, amended);
                 recover::tidy(self.place, self.journal, self.stage.keep)?;
                 kept::drop_files(self.place.state()?, still_live);
                 Ok(())

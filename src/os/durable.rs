@@ -34,6 +34,15 @@ pub fn replace_lazily(directory: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<
     directory.rename(&new, directory, name, Rename::Replace)
 }
 
+/// Writes the file `name` anew, without waiting for the disk: for what is known by its digest, so that half of it is none.
+///
+/// # Errors
+/// As the operating system says; what stands under the name then is not what was there.
+pub fn put(directory: &Dir, name: &[u8], bytes: &[u8]) -> io::Result<()> {
+    directory.remove_all(name)?;
+    directory.create_file(name, 0o600)?.write_all(bytes)
+}
+
 /// What is written into it replaces a file as [`replace_lazily`] does once it is [finished](Replacement::finish), and truly
 /// lazily: where a file is replaced by a rename, ext4 begins at once to write the new one to the disk, and the next sync of
 /// anything waits for that. So the old one is removed first.

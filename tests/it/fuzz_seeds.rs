@@ -10,7 +10,7 @@ use depsync::model::digest::{Digest, Domain};
 use depsync::model::entry::{Entry, Kind, Meta, Timestamp};
 use depsync::model::keep::Keep;
 use depsync::model::later::{Given, Times};
-use depsync::model::manifest::{Builder, Manifest};
+use depsync::model::manifest::{Builder, Capture, Manifest};
 use depsync::model::patch::{Cutter, Known, Near, diff};
 use depsync::model::path::TreePath;
 use depsync::model::plan::{Change, ChangeKind, CommitStyle, Counts, Deletes, MaxDelete};
@@ -286,7 +286,11 @@ fn lists() -> Done {
         Step::Remove { number: 2, path: path("e") },
         Step::SetMeta { path: path("a"), is_directory: true, meta },
     ];
-    put("steps", "all", &Steps { before: Some(digest), after: digest, list }.encode())?;
+    put(
+        "steps",
+        "all",
+        &Steps { before: Some(digest), after: digest, capture: Capture::default(), list }.encode(),
+    )?;
     let records = [
         Record::Checkpoint(Standing::default()),
         Record::Begin { txid: TXID, fence: 3, release: digest },

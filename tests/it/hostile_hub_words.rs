@@ -290,7 +290,8 @@ pub(crate) const ORDER: &[Lie] = &[
             talk.opened();
             talk.send(&ToAgent::Offer(talk.offer.clone()));
             let lacks = talk.hear();
-            assert!(matches!(lacks, Some(ToHub::Lacks { manifest: false, .. })), "{lacks:?}");
+            assert!(matches!(lacks, Some(ToHub::Lacks { manifest: true, .. })), "{lacks:?}");
+            talk.send_manifest();
             assert!(matches!(talk.hear(), Some(ToHub::Planned(_))));
             talk.send(&ToAgent::Stage(talk.stage.clone()));
         },

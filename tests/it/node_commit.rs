@@ -6,6 +6,7 @@ use std::path::Path;
 
 use depsync::model::digest::{Digest, Domain};
 use depsync::model::entry::Meta;
+use depsync::model::manifest::Capture;
 use depsync::model::path::TreePath;
 use depsync::node::commit;
 use depsync::node::place::Place;
@@ -55,7 +56,7 @@ fn fault_054_a_file_that_somebody_takes_away_does_not_hold_a_commit_up_for_ever(
         Step::Remove { number: 2, path: path("gone/before") },
     ];
     let after = Digest::of(Domain::Tree, b"");
-    let steps = Steps { before: None, after, list };
+    let steps = Steps { before: None, after, capture: Capture::default(), list };
     let dir = |name: &str| open(&here.path().join(name)).dir.unwrap();
     let (stage, kept) = (dir("stage"), dir("kept"));
     // Twice, as after a crash.
@@ -93,6 +94,7 @@ fn fault_152_metadata_is_not_set_on_what_took_a_files_place() {
     let steps = Steps {
         before: None,
         after: Digest::of(Domain::Tree, b""),
+        capture: Capture::default(),
         list: list.into_iter().collect(),
     };
     let dir = |name: &str| open(&here.path().join(name)).dir.unwrap();

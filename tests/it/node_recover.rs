@@ -78,11 +78,47 @@ fn fault_092_a_node_that_boots_rolls_forward_drops_or_waits_as_its_journal_says(
     }
     for style in ["in-place", "swap"] {
         let mut told = recover_at_each("renameat2", style);
-        // Among them the hub's decision, before which a node is prepared.
-        told.extend(recover_at_each("fsync", style));
+        // Among the one the stage's own directories, among the other the hub's decision, before which a node is prepared.
+        for call in ["mkdirat", "fsync"] {
+            told.extend(recover_at_each(call, style));
+        }
         let all = ["is dropped", "is live", "waits"].map(str::to_owned);
         assert!(all.iter().all(|word| told.contains(word)), "{style}: {told:?}");
     }
+}
+
+/// The manifest is written when all is over: what a commit keeps of each entry stands with its steps.
+#[test]
+fn fault_092_a_commit_that_goes_on_without_its_hub_keeps_attributes() {
+    if !require("fault_092_attributes", &["strace"]) {
+        return;
+    }
+    let value = |path: &Path| {
+        let mut value = [0; 8];
+        let length = rustix::fs::getxattr(path, "user.depsync", &mut value[..]).expect("a value");
+        value[..length].to_vec()
+    };
+    let set = |path: &Path, value: &[u8]| {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(path, "user.depsync", value, flags).expect("attributes");
+    };
+    let mut told = BTreeSet::new();
+    for at in 1.. {
+        let mut cluster = Cluster::new(1);
+        cluster.options = vec!["--xattrs".into()];
+        cluster.write("file", "kept");
+        set(&cluster.at("file"), b"old");
+        cluster.push(&[]).expect(0);
+        set(&cluster.at("file"), b"new");
+        if !push_killed(&mut cluster, "fsetxattr", at) {
+            break;
+        }
+        let text = said(&recover(&[&cluster.nodes[0]]));
+        let expected: &[u8] = if text.contains("is live") { b"new" } else { b"old" };
+        assert_eq!(value(&cluster.nodes[0].join("file")), expected, "{at}: {text}");
+        told.insert(text.contains("is live"));
+    }
+    assert_eq!(told, BTreeSet::from([false, true]), "killed in the stage and in the commit");
 }
 
 #[test]

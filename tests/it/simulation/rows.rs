@@ -123,7 +123,7 @@ fn fault_085_a_list_of_steps_that_is_damaged_becomes_no_promise() {
     let mut bytes = fs::read(&list).expect("a list");
     bytes[3] ^= 1;
     fs::write(&list, bytes).expect("damaged");
-    let refused = recover::commit(&mut place, &mut journal, txid, None);
+    let refused = recover::commit(&mut place, &mut journal, txid);
     assert!(matches!(refused, Err(Error::State { .. })), "{refused:?}");
     drop((place, journal));
     assert!(is_prepared(&world, 0), "COMMITTING was written for what cannot be carried out");

@@ -16,7 +16,7 @@ use table::{Catcher, Defect};
 use workshop::{Ending, Workshop};
 
 /// So many defects are really tried where not all are.
-const SAMPLE: usize = 2;
+const SAMPLE: usize = 1;
 /// So many copies are worked in at once, where there is enough to do: a build is mostly one thread.
 const JOBS_MAX: usize = 2;
 
