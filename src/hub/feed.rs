@@ -8,8 +8,11 @@ use super::ended::{Ended, broken};
 use super::fleet::Shared;
 use super::outcome::{Event, Failure};
 use crate::model::manifest::ReleaseId;
-use crate::model::want::Batches;
+use crate::model::want::{Batch, Batches};
 use crate::wire::message::{ManifestPart, Planned, ToAgent};
+
+/// So few chunks are remembered once they are found; more are looked for a second time, so that memory is bounded.
+const AT_HAND_MAX: u64 = 4096;
 
 /// Sends the manifest, as a delta from `base` if the hub knows it.
 pub(super) async fn manifest(
@@ -40,9 +43,14 @@ pub(super) async fn chunks(
     let manifest = shared.manifest().map_err(|error| Ended::Failed(Failure::from(&error)))?;
     let batches = || Batches::new(&*manifest, &planned.wanted);
     let (mut bytes, mut found) = (0u64, 0u64);
+    let mut at_hand = Some(Vec::new());
     for batch in batches() {
         bytes = bytes.saturating_add(batch.raw_bytes as u64);
         found = found.saturating_add(batch.sites.len() as u64);
+        at_hand = at_hand.filter(|_| found <= AT_HAND_MAX);
+        if let Some(at_hand) = &mut at_hand {
+            at_hand.push(batch);
+        }
     }
     let wanted = planned.wanted.ranges().iter().map(|range| range.end - range.start);
     if wanted.fold(0, u64::saturating_add) != found {
@@ -51,7 +59,11 @@ pub(super) async fn chunks(
     shared.monitor.event(Event::Lacks { node, bytes });
     let known = shared.encoder.known(planned.near.clone());
     let mut history = History::default();
-    for batch in batches() {
+    let batches: Box<dyn Iterator<Item = Batch> + Send + '_> = match at_hand {
+        Some(at_hand) => Box::new(at_hand.into_iter()),
+        None => Box::new(batches()),
+    };
+    for batch in batches {
         let room = sender.room().await?;
         let encoded = shared.encoder.encode(batch, history, &known).await;
         let encoded = encoded.map_err(|error| Ended::Failed(Failure::from(&error)))?;

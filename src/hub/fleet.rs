@@ -133,6 +133,13 @@ impl Shared {
         kept.saturating_add(1)
     }
 
+    /// Works out what leads to the release from `base`, which most nodes have, while they are looked at.
+    pub(super) async fn ahead(self: Arc<Self>, base: ReleaseId) {
+        if base != self.release.id() && self.state.has_manifest(base) {
+            drop(self.manifest_parts(Some(base)).await);
+        }
+    }
+
     /// The manifest in parts, as a delta from `base` if the hub knows it; made once for all nodes that ask for it.
     pub(super) async fn manifest_parts(
         self: &Arc<Self>,

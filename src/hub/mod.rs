@@ -182,7 +182,12 @@ impl Run<'_> {
         outcome.scan = started.elapsed();
         let shared = self.share(state, goal)?;
         let deadline = Instant::now() + self.deadline.left().min(FAR);
+        let ahead = standing.release.map(|base| tokio::spawn(Arc::clone(&shared).ahead(base)));
         let mut fleet = fleet::run(&shared, self.stop, deadline).await;
+        if let Some(ahead) = ahead {
+            // It holds the state; what went wrong was told to whoever asked.
+            drop(ahead.await);
+        }
         if options.mode == Mode::Push {
             let at_release = fleet.nodes.iter().any(|node| node.state.is_at_release());
             let fence = standing.fence.max(fleet.fence);

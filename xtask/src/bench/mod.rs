@@ -68,7 +68,7 @@ struct Options {
     #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
     /// Tools: seed, rsync-p, rsync-z, rsync-sync, depsync, depsync-new, tar; floors: ssh-true, ssh-pipe, tar-sync,
-    /// copy-sync, find
+    /// copy-sync, changed-sync, find
     #[arg(long, value_delimiter = ',', default_value = "rsync-p,depsync,depsync-new,tar")]
     tools: Vec<String>,
     /// Limit each node's link to this many megabits a second

@@ -133,7 +133,7 @@ mod tests {
             );
             assert!(line.tools.iter().any(|tool| tools::is_floor(tool)), "{}", line.tree);
         }
-        assert_eq!(lines.len(), 3);
+        assert_eq!(lines.len(), 6);
     }
 
     #[test]

@@ -16,7 +16,7 @@ const DEPSYNC_ARGS: &str =
     "push --source {src} --nodes {nodes} --identity {key} --known-hosts {kh} --max-delete 100%";
 
 /// The tools by name, with what each stands for.
-pub(super) const TOOLS: [(&str, &str); 12] = [
+pub(super) const TOOLS: [(&str, &str); 13] = [
     ("seed", "rsync to one node after the other"),
     ("rsync-p", "rsync to all nodes at once"),
     ("rsync-z", "the same with zstd compression"),
@@ -31,11 +31,15 @@ pub(super) const TOOLS: [(&str, &str); 12] = [
     ("ssh-pipe", "a floor: the tree as one stream to every node at once, where it is dropped"),
     ("tar-sync", "a floor: a full copy made durable, without any comparison"),
     ("copy-sync", "a floor: the tree copied on each node's own disk, and made durable"),
-    ("find", "a floor: two walks through the tree on the hub, side by side"),
+    (
+        "changed-sync",
+        "a floor: the files that changed, and no others, over open connections, made durable",
+    ),
+    ("find", "a floor: a walk through the tree, then one for each node, side by side"),
 ];
 
 /// Those that leave something out: what a tool that does all cannot go below. Nodes are not compared with the source.
-const FLOORS: [&str; 5] = ["ssh-true", "ssh-pipe", "tar-sync", "copy-sync", "find"];
+const FLOORS: [&str; 6] = ["ssh-true", "ssh-pipe", "tar-sync", "copy-sync", "changed-sync", "find"];
 
 /// The command line by which a tool brings `source` to all nodes.
 ///
@@ -54,10 +58,7 @@ pub(super) fn command_line(tool: &str, lab: &Lab, source: &Path) -> Result<Vec<S
     let piped = |host: &str, script: &str| {
         format!("tar -C {source} -c . | {ssh} -c aes128-gcm@openssh.com {host} '{script}'")
     };
-    let at_once = |one: &dyn Fn(&str) -> String| {
-        let all: Vec<String> = hosts.iter().map(|host| one(host)).collect();
-        shell(&format!("{} & wait", all.join(" & ")))
-    };
+    let at_once = |one: &dyn Fn(&str) -> String| shell(&side_by_side(&hosts, one));
     Ok(match tool {
         "seed" => {
             let all: Vec<String> = hosts.iter().map(|host| rsync("--delete -arv", host)).collect();
@@ -77,14 +78,38 @@ pub(super) fn command_line(tool: &str, lab: &Lab, source: &Path) -> Result<Vec<S
             let copy = format!("cp -a {TARGET} {TARGET}-$$ && {SYNC}");
             piped(host, &format!("if test -e {TARGET}; then {copy}; else {UNPACK}; fi"))
         }),
+        "changed-sync" => shell(&changed_sync(lab, &source, &ssh)?),
         "ssh-true" => at_once(&|host| format!("{ssh} {host} true")),
         "ssh-pipe" => at_once(&|host| piped(host, "cat >/dev/null")),
         "find" => {
             let walk = format!("find {source} -printf '%p %m %s %T@\\n' >/dev/null");
-            shell(&format!("{walk} & {walk} & wait"))
+            shell(&format!("{walk}; {}", side_by_side(&hosts, &|_host| walk.clone())))
         }
         _ => return Err(Failure::unavailable(format!("there is no tool {tool} to compare"))),
     })
+}
+
+/// Sends the files that changed since the last run, which only the hub looks for; the first time all of them.
+fn changed_sync(lab: &Lab, source: &str, ssh: &str) -> Result<String> {
+    let [stamp, list, socket] =
+        ["changed", "changed-list", "cm-%C"].map(|name| lab.hub(name).display().to_string());
+    let open = format!("-o ControlMaster=auto -o ControlPersist=600 -o ControlPath={socket}");
+    let look = format!(
+        "if test -e {stamp}; then find {source} -type f -cnewer {stamp} -printf '%P\\0'; \
+         else find {source} -mindepth 1 -printf '%P\\0'; fi >{list}; touch {stamp}"
+    );
+    let send = |host: &str| {
+        format!(
+            "tar -C {source} --null --no-recursion -T {list} -c | \
+             {ssh} {open} -c aes128-gcm@openssh.com {host} '{UNPACK} && {SYNC}'"
+        )
+    };
+    Ok(format!("{look}; {}", side_by_side(&hosts(lab)?, &send)))
+}
+
+fn side_by_side(hosts: &[String], one: &dyn Fn(&str) -> String) -> String {
+    let all: Vec<String> = hosts.iter().map(|host| one(host)).collect();
+    format!("{} & wait", all.join(" & "))
 }
 
 /// Whether a tool brings nothing to the nodes, whose trees are then not compared with the source.
