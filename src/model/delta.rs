@@ -17,8 +17,8 @@ pub use apply::apply;
 use std::cmp::Ordering;
 
 use super::codec::Writer;
-use super::digest::{Digest, Domain};
-use super::entry::{Content, Entry, Kind, Meta, Owner, Xattr};
+use super::digest::Digest;
+use super::entry::{Content, Entry, Kind};
 use super::limits::DELTA_REFERENCES_MAX;
 use super::manifest::{Body, KindView, Manifest, View};
 use super::moved;
@@ -167,10 +167,11 @@ fn segment_count(view: &View<'_, '_>) -> u64 {
 fn moves(removed: &[Removed], come: &[Come]) -> (Vec<(u64, TreePath)>, Vec<bool>) {
     let new = come.iter().enumerate().filter(|(_, one)| one.replaces.is_none());
     let (places, new): (Vec<usize>, Vec<&Entry>) = new.map(|(at, one)| (at, &one.entry)).unzip();
-    let old: Vec<&Entry> = removed.iter().map(|gone| &gone.entry).collect();
+    let old = removed.iter().map(|gone| known(&gone.entry));
     let mut has_moved = vec![false; come.len()];
     let mut moves = Vec::new();
-    for found in moved::find(&old, &new, identity).into_iter().take(DELTA_REFERENCES_MAX) {
+    let found = moved::find(old, new.iter().copied().map(known));
+    for found in found.into_iter().take(DELTA_REFERENCES_MAX) {
         let (Some(top), Some(to)) = (removed.get(found.from.start), new.get(found.to.start)) else {
             continue;
         };
@@ -184,34 +185,8 @@ fn moves(removed: &[Removed], come: &[Come]) -> (Vec<(u64, TreePath)>, Vec<bool>
     (moves, has_moved)
 }
 
-/// All of an entry but its path. A hard link has none: the name it leads to may have moved as well.
-fn identity(entry: &Entry) -> Option<Digest> {
-    let mut writer = Writer::append_to(Vec::with_capacity(128));
-    match &entry.kind {
-        Kind::Directory => writer.u8(0),
-        Kind::File(content) => {
-            writer.u8(1);
-            writer.digest(&content.digest());
-        }
-        Kind::Symlink(text) => {
-            writer.u8(2);
-            writer.bytes(text);
-        }
-        Kind::HardLink(_) | Kind::Special => return None,
-    }
-    let Meta { mode, owner, mtime, xattrs } = &entry.meta;
-    writer.u64(u64::from(*mode));
-    writer.option(*owner, |writer, Owner { uid, gid }| {
-        writer.u64(u64::from(uid));
-        writer.u64(u64::from(gid));
-    });
-    writer.i64(mtime.seconds);
-    writer.u64(u64::from(mtime.nanos));
-    writer.list(xattrs, |writer, Xattr { name, value }| {
-        writer.bytes(name);
-        writer.bytes(value);
-    });
-    Some(Digest::of(Domain::State, &writer.finish()))
+fn known(entry: &Entry) -> (&Entry, Option<Digest>) {
+    (entry, moved::identity(&entry.kind, &entry.meta))
 }
 
 #[cfg(test)]

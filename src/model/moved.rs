@@ -5,8 +5,9 @@ use std::borrow::Borrow;
 use std::collections::HashMap;
 use std::ops::Range;
 
+use super::codec::Writer;
 use super::digest::{Digest, Domain, Hasher};
-use super::entry::Entry;
+use super::entry::{Entry, Kind, Meta, Owner, Xattr};
 use super::path::TreePath;
 
 /// A subtree that moved: a directory with all that is below it, or a single entry.
@@ -19,24 +20,24 @@ pub struct Moved {
 }
 
 /// Finds what moved. `removed` and `new` are sorted by path, and whatever is below a directory of theirs is in them too.
-/// `identity` tells what an entry is apart from its path; an entry without one moves with nothing, nor does anything
-/// around it.
+/// Each comes with what it is apart from its path ([`identity`]); an entry without that moves with nothing, nor does
+/// anything around it.
 ///
 /// Guarantees: in the order of `new`, as large as possible, no entry in two of them. Each pair of entries has one
 /// identity, and the same path below its top. Names of tops do not matter.
-/// Cost: one pass over each list, and two digests for each entry; nothing if one list is empty.
+/// Cost: one pass over each list, and a digest for each entry; 64 bytes of memory for each. Nothing if nothing was removed.
 pub fn find<R: Borrow<Entry>, N: Borrow<Entry>>(
-    removed: &[R],
-    new: &[N],
-    identity: impl Fn(&Entry) -> Option<Digest>,
+    removed: impl IntoIterator<Item = (R, Option<Digest>)>,
+    new: impl IntoIterator<Item = (N, Option<Digest>)>,
 ) -> Vec<Moved> {
-    if removed.is_empty() || new.is_empty() {
+    let removed = subtrees(removed);
+    if removed.is_empty() {
         return Vec::new();
     }
-    let mut candidates = Candidates::new(subtrees(removed, &identity));
+    let mut candidates = Candidates::new(removed);
     let mut found = Vec::new();
     let mut below = 0;
-    for (at, subtree) in subtrees(new, &identity).into_iter().enumerate() {
+    for (at, subtree) in subtrees(new).into_iter().enumerate() {
         if at < below {
             continue;
         }
@@ -46,6 +47,37 @@ pub fn find<R: Borrow<Entry>, N: Borrow<Entry>>(
         }
     }
     found
+}
+
+/// What an entry is apart from its path: its kind with what it holds, and `meta`. A hard link has none: the name it leads
+/// to may have moved as well.
+pub fn identity(kind: &Kind, meta: &Meta) -> Option<Digest> {
+    let mut writer = Writer::append_to(Vec::with_capacity(128));
+    match kind {
+        Kind::Directory => writer.u8(0),
+        Kind::File(content) => {
+            writer.u8(1);
+            writer.digest(&content.digest());
+        }
+        Kind::Symlink(text) => {
+            writer.u8(2);
+            writer.bytes(text);
+        }
+        Kind::HardLink(_) | Kind::Special => return None,
+    }
+    let Meta { mode, owner, mtime, xattrs } = meta;
+    writer.u64(u64::from(*mode));
+    writer.option(*owner, |writer, Owner { uid, gid }| {
+        writer.u64(u64::from(uid));
+        writer.u64(u64::from(gid));
+    });
+    writer.i64(mtime.seconds);
+    writer.u64(u64::from(mtime.nanos));
+    writer.list(xattrs, |writer, Xattr { name, value }| {
+        writer.bytes(name);
+        writer.bytes(value);
+    });
+    Some(Digest::of(Domain::State, &writer.finish()))
 }
 
 /// An entry and all that is below it, up to the position `end`.
@@ -102,30 +134,29 @@ impl Candidates {
 }
 
 /// A directory of which the entries are being taken.
-struct Open<'e> {
+struct Open {
     at: usize,
-    path: &'e TreePath,
+    path: TreePath,
     hasher: Option<Hasher>,
 }
 
-struct Taking<'e> {
+#[derive(Default)]
+struct Taking {
     subtrees: Vec<Subtree>,
-    open: Vec<Open<'e>>,
+    open: Vec<Open>,
 }
 
 fn subtrees<E: Borrow<Entry>>(
-    entries: &[E],
-    identity: impl Fn(&Entry) -> Option<Digest>,
+    entries: impl IntoIterator<Item = (E, Option<Digest>)>,
 ) -> Vec<Subtree> {
-    let mut taking = Taking { subtrees: Vec::with_capacity(entries.len()), open: Vec::new() };
-    for entry in entries {
+    let mut taking = Taking::default();
+    for (entry, digest) in entries {
         let entry = entry.borrow();
-        while taking.open.last().is_some_and(|top| !entry.path.is_within(top.path)) {
+        while taking.open.last().is_some_and(|top| !entry.path.is_within(&top.path)) {
             taking.close();
         }
         let at = taking.subtrees.len();
         let parent = taking.open.last().map(|open| open.at);
-        let digest = identity(entry);
         taking.subtrees.push(Subtree { end: at.saturating_add(1), digest, parent });
         if entry.kind.is_directory() {
             let hasher = digest.map(|digest| {
@@ -133,7 +164,7 @@ fn subtrees<E: Borrow<Entry>>(
                 hasher.update(&digest.0);
                 hasher
             });
-            taking.open.push(Open { at, path: &entry.path, hasher });
+            taking.open.push(Open { at, path: entry.path.clone(), hasher });
         } else {
             taking.join(&entry.path, digest);
         }
@@ -144,7 +175,7 @@ fn subtrees<E: Borrow<Entry>>(
     taking.subtrees
 }
 
-impl Taking<'_> {
+impl Taking {
     /// Ends the innermost directory and makes it part of the one around it.
     fn close(&mut self) {
         let Some(open) = self.open.pop() else { return };
@@ -154,7 +185,7 @@ impl Taking<'_> {
             subtree.digest = digest;
             subtree.end = end;
         }
-        self.join(open.path, digest);
+        self.join(&open.path, digest);
     }
 
     /// Makes what stands at `path` part of the innermost directory.
@@ -174,16 +205,11 @@ impl Taking<'_> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::entry::Kind;
     use super::super::fixture::{entries, entry, random};
     use super::*;
 
-    fn identity(entry: &Entry) -> Option<Digest> {
-        let text = match &entry.kind {
-            Kind::HardLink(_) => return None,
-            kind => format!("{kind:?} {:?}", entry.meta),
-        };
-        Some(Digest::of(Domain::State, text.as_bytes()))
+    fn known(entries: &[Entry]) -> impl Iterator<Item = (&Entry, Option<Digest>)> {
+        entries.iter().map(|entry| (entry, identity(&entry.kind, &entry.meta)))
     }
 
     fn tree(lines: &str) -> Vec<Entry> {
@@ -195,7 +221,7 @@ mod tests {
     /// What moved, as `from>to` of the tops with the number of entries.
     fn moved(removed: &str, new: &str) -> String {
         let (removed, new) = (tree(removed), tree(new));
-        let found = find(&removed, &new, identity);
+        let found = find(known(&removed), known(&new));
         let shown = found.iter().map(|moved| {
             assert_eq!(moved.from.len(), moved.to.len());
             let (from, to) = (&removed[moved.from.start].path, &new[moved.to.start].path);
@@ -265,12 +291,12 @@ mod tests {
             };
             let (removed, new) = (make(), make());
             let mut taken = vec![false; removed.len()];
-            for Moved { from, to } in find(&removed, &new, identity) {
+            for Moved { from, to } in find(known(&removed), known(&new)) {
                 let (top, new_top) = (&removed[from.start].path, &new[to.start].path);
                 for (old, new) in removed[from.clone()].iter().zip(&new[to]) {
                     let below = |path: &TreePath, top| path.strip_prefix(top).expect("below");
                     assert_eq!(below(&old.path, top), below(&new.path, new_top), "seed {start}");
-                    assert_eq!(identity(old), identity(new), "seed {start}");
+                    assert_eq!((&old.kind, &old.meta), (&new.kind, &new.meta), "seed {start}");
                 }
                 for at in from {
                     assert!(!std::mem::replace(&mut taken[at], true), "seed {start}");

@@ -211,6 +211,12 @@ pub fn is_within(path: &[u8], directory: &[u8]) -> bool {
             .is_some_and(|rest| matches!(rest.first(), None | Some(b'/')))
 }
 
+/// Which of `tops` `path` is, or lies within; they are sorted, and none lies within another.
+pub fn covering<'t>(tops: &'t [TreePath], path: &TreePath) -> Option<&'t TreePath> {
+    let at = tops.partition_point(|top| top <= path);
+    at.checked_sub(1).and_then(|at| tops.get(at)).filter(|top| path.is_within(top))
+}
+
 /// The directory around `path`; none for the root.
 pub fn parent(path: &[u8]) -> Option<&[u8]> {
     if path.is_empty() {

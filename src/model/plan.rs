@@ -10,15 +10,16 @@
 //! A plan lists tops, not every path below them: a first push of a million files into an empty root is one install.
 
 mod change;
+mod moves;
 
 pub use change::{Change, ChangeKind, CommitStyle, Counts, Deletes, MaxDelete};
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 
-use super::digest::Digest;
 use super::entry::{Entry, Kind, Meta, Owner, Xattr};
-use super::manifest::{Part, link_key};
-use super::path::TreePath;
+use super::manifest::Part;
+use super::path::{self, TreePath};
+use moves::Gone;
 
 /// One entry that a node has.
 #[derive(Debug, Clone, Copy)]
@@ -58,11 +59,12 @@ pub struct Plan {
     pub installs: Vec<TreePath>,
     /// Topmost paths to be moved away; sorted; none within an install.
     pub removes: Vec<TreePath>,
-    /// Files that only change their name; their new names lie within installs or stand among them.
+    /// Files, and directories with all that is in them, that only change their name; sorted by their new names, which lie
+    /// within installs or stand among them.
     pub moves: Vec<Move>,
     /// Files, links and directories of which only metadata changes; sorted.
     pub metas: Vec<TreePath>,
-    /// Directories outside installs whose names change; sorted.
+    /// Directories whose names change, or that move; sorted. What is staged whole is not among them.
     pub dirs: Vec<TreePath>,
     /// Entries that go although they block nothing: extras kept by `no_delete` or by a protected path below them.
     pub kept_extras: Vec<TreePath>,
@@ -87,9 +89,16 @@ impl Plan {
             ..self
         }
     }
+
+    /// The former names of what moves; sorted. None lies within another.
+    pub fn moved_from(&self) -> Vec<TreePath> {
+        let mut from: Vec<_> = self.moves.iter().map(|moved| moved.from.clone()).collect();
+        from.sort_unstable();
+        from
+    }
 }
 
-/// A file that only changes its name.
+/// A file, or a directory with all that is in it, that only changes its name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Move {
     /// Where it is.
@@ -164,28 +173,6 @@ fn size_of(entry: &Entry) -> u64 {
     }
 }
 
-/// A file or link that goes.
-#[derive(Clone, Copy)]
-struct Gone<'h> {
-    entry: &'h Entry,
-    can_move: bool,
-}
-
-impl Gone<'_> {
-    /// Equal for equal content of the same type.
-    fn key(&self) -> Option<Digest> {
-        content_key(self.entry)
-    }
-}
-
-fn content_key(entry: &Entry) -> Option<Digest> {
-    match &entry.kind {
-        Kind::File(content) => Some(content.digest()),
-        Kind::Symlink(text) => Some(link_key(text)),
-        _ => None,
-    }
-}
-
 struct Merge<'a, 'h> {
     policy: &'a Policy,
     have: &'h [Have<'h>],
@@ -198,7 +185,7 @@ struct Merge<'a, 'h> {
     install_top: Option<TreePath>,
     /// The remove that following entries may lie within.
     remove_top: Option<TreePath>,
-    /// Files and links that go.
+    /// What goes, in order.
     gone: Vec<Gone<'h>>,
     on_change: &'a mut dyn FnMut(Change),
 }
@@ -240,7 +227,7 @@ impl<'h> Merge<'_, 'h> {
     }
 
     fn missing(&mut self, want: &Entry) {
-        if covers(&self.policy.ignored, &want.path) {
+        if path::covering(&self.policy.ignored, &want.path).is_some() {
             self.plan.conflicts.push(want.path.clone());
         }
         self.change(want, ChangeKind::Create);
@@ -251,7 +238,7 @@ impl<'h> Merge<'_, 'h> {
         let path = &have.entry.path;
         let replaced = Self::is_within(self.install_top.as_ref(), path);
         if replaced {
-            if self.policy.no_delete || covers(&self.policy.protected, path) {
+            if self.policy.no_delete || path::covering(&self.policy.protected, path).is_some() {
                 let top = self.install_top.clone().filter(|top| !self.plan.conflicts.contains(top));
                 self.plan.conflicts.extend(top);
             }
@@ -270,12 +257,14 @@ impl<'h> Merge<'_, 'h> {
 
     fn goes(&mut self, have: &Have<'h>, can_move: bool) {
         self.change(have.entry, ChangeKind::Delete);
-        if !have.entry.kind.is_directory() {
+        let is_directory = have.entry.kind.is_directory();
+        if !is_directory {
             self.plan.deletes.lost = self.plan.deletes.lost.saturating_add(1);
-            // A file below a directory that another type replaces is no longer there when moves are carried out.
-            let entry = self.content_of(have.entry);
-            self.gone.push(Gone { entry, can_move: can_move && have.is_sole_name });
         }
+        // What is below a directory that another type replaces is no longer there when moves are carried out.
+        let can_move = can_move && (is_directory || have.is_sole_name);
+        let (entry, content) = (have.entry, self.content_of(have.entry));
+        self.gone.push(Gone { entry, content, can_move });
     }
 
     /// The entry that tells the content of `entry`: for a further name of a file, the first one's.
@@ -287,7 +276,7 @@ impl<'h> Merge<'_, 'h> {
     /// True if `path` must be kept, for itself, for what is below it, or for what it lies within.
     fn is_kept(&self, path: &TreePath) -> bool {
         let Policy { ignored, protected, .. } = self.policy;
-        holds(ignored, path) || holds(protected, path) || covers(protected, path)
+        holds(ignored, path) || holds(protected, path) || path::covering(protected, path).is_some()
     }
 
     fn both(&mut self, have: &Have<'h>, want: &Entry) {
@@ -300,7 +289,8 @@ impl<'h> Merge<'_, 'h> {
             self.replace(path);
             if !old.kind.is_directory() {
                 self.plan.deletes.lost = self.plan.deletes.lost.saturating_add(1);
-                self.gone.push(Gone { entry: self.content_of(old), can_move: false });
+                let content = self.content_of(old);
+                self.gone.push(Gone { entry: old, content, can_move: false });
             }
             return;
         }
@@ -338,51 +328,6 @@ impl<'h> Merge<'_, 'h> {
         self.plan.dirs = self.dirs.into_iter().collect();
         self.plan
     }
-
-    /// Pairs what goes with what is new and has the same content: that much is not lost, and where the metadata is
-    /// the same too, and the new name is free, the file is moved.
-    fn pair_gone_with_new(&mut self, want: Part<'_>) {
-        if self.gone.is_empty() {
-            return;
-        }
-        let mut by_content: HashMap<Digest, Vec<Gone<'h>>> = HashMap::new();
-        for gone in self.gone.iter().rev() {
-            if let Some(key) = gone.key() {
-                by_content.entry(key).or_default().push(*gone);
-            }
-        }
-        let mut back = HashSet::new();
-        let mut moves = Vec::new();
-        let release = want.manifest();
-        let mut views = release.views();
-        while let Some(view) = views.next() {
-            let Some(key) = view.content_key() else { continue };
-            let Some(candidates) = by_content.get_mut(&key) else { continue };
-            back.insert(key);
-            let entry = view.to_entry();
-            let may_move = matches!(&entry.kind, Kind::File(content) if content.size() > 0)
-                && !release.header().capture.hard_links
-                && self.is_new(&entry.path);
-            let same = |gone: &Gone<'_>| gone.can_move && self.same_meta(gone.entry, &entry);
-            if may_move && let Some(at) = candidates.iter().rposition(same) {
-                let from = candidates.swap_remove(at).entry.path.clone();
-                moves.push(Move { from, to: entry.path.clone() });
-            }
-        }
-        let is_back = |gone: &&Gone<'_>| gone.key().is_some_and(|key| back.contains(&key));
-        let back_count = self.gone.iter().filter(is_back).count() as u64;
-        self.plan.deletes.lost = self.plan.deletes.lost.saturating_sub(back_count);
-        self.dirs.extend(moves.iter().filter_map(|moved| moved.to.parent()));
-        self.plan.moves = moves;
-    }
-
-    /// True if `path` lies within an install that replaces nothing.
-    fn is_new(&self, path: &TreePath) -> bool {
-        let tops = &self.plan.installs;
-        let at = tops.partition_point(|top| top <= path);
-        let top = at.checked_sub(1).and_then(|at| tops.get(at));
-        top.is_some_and(|top| path.is_within(top) && !self.replaced.contains(top))
-    }
 }
 
 /// True if a file with `meta` gives rights to whoever runs it. RACE: it is made anew, from bytes that were verified: the one
@@ -397,12 +342,6 @@ fn gives_rights(meta: &Meta) -> bool {
 fn holds(paths: &[TreePath], path: &TreePath) -> bool {
     let at = paths.partition_point(|one| one < path);
     paths.get(at).is_some_and(|one| one.is_within(path))
-}
-
-/// True if `path` is one of `paths` or lies below one; they are sorted, and none lies within another.
-fn covers(paths: &[TreePath], path: &TreePath) -> bool {
-    let at = paths.partition_point(|one| one <= path);
-    at.checked_sub(1).and_then(|at| paths.get(at)).is_some_and(|one| path.is_within(one))
 }
 
 fn find<'a, 'h>(have: &'a [Have<'h>], path: &TreePath) -> Option<&'a Have<'h>> {

@@ -97,13 +97,14 @@ struct After<'a, 'o> {
 }
 
 impl<'o> After<'_, 'o> {
-    /// Every name within an install, and every file of which the metadata was set.
+    /// Every name within an install, of what moved the top, and every file of which the metadata was set.
     fn look_at_names(&mut self) -> Result<(), Error> {
         let plan = &self.offered.plan;
         let mut touched: Vec<&TreePath> = plan.installs.iter().chain(&plan.metas).collect();
         touched.sort_unstable();
         let mut tops = touched.into_iter().peekable();
         let mut top: Option<(&TreePath, bool)> = None;
+        let mut moves = plan.moves.iter().peekable();
         let mut views = self.offered.part().views();
         while let Some(view) = views.next() {
             let at = view.path;
@@ -111,16 +112,26 @@ impl<'o> After<'_, 'o> {
                 top = Some((next, plan.metas.binary_search(next).is_err()));
             }
             let Some((top, is_install)) = top else { continue };
-            if top.as_bytes() == at || (is_install && path::is_within(at, top.as_bytes())) {
-                let stat = self.look.at(at)?.filter(|stat| is_as_released(&view, stat));
-                let stat = stat.ok_or_else(|| changed(at))?;
-                self.note(&view, stat, is_install)?;
+            if top.as_bytes() != at && !(is_install && path::is_within(at, top.as_bytes())) {
+                continue;
             }
+            let is_moved = |to: &TreePath| path::is_within(at, to.as_bytes());
+            let is_before = |to: &TreePath| path::order(to.as_bytes(), at).is_lt() && !is_moved(to);
+            while moves.next_if(|moved| is_before(&moved.to)).is_some() {}
+            let moved = moves.peek().filter(|moved| is_moved(&moved.to));
+            if moved.is_some_and(|moved| moved.to.as_bytes() != at) {
+                // It came with the directory that moved.
+                continue;
+            }
+            let stat = self.look.at(at)?.filter(|stat| is_as_released(&view, stat));
+            let stat = stat.ok_or_else(|| changed(at))?;
+            self.note(&view, stat, is_install && moved.is_none())?;
         }
         self.leave_all_but(None)
     }
 
-    fn note(&mut self, view: &View<'_, 'o>, stat: Stat, is_install: bool) -> Result<(), Error> {
+    /// Notes what stands at a name; `is_new` if it was staged.
+    fn note(&mut self, view: &View<'_, 'o>, stat: Stat, is_new: bool) -> Result<(), Error> {
         self.leave_all_but(Some(view.path))?;
         let now = match view.kind {
             KindView::Directory => Now::Directory(stat.id.inode),
@@ -144,7 +155,7 @@ impl<'o> After<'_, 'o> {
             (_, None) => {}
         }
         match view.kind {
-            KindView::Directory if is_install => {
+            KindView::Directory if is_new => {
                 self.branch.push((path, stat, self.amended.start()));
             }
             KindView::Directory => drop(self.now.entry(path).or_default()),
@@ -181,7 +192,7 @@ impl<'o> After<'_, 'o> {
             self.now.entry(parent).or_default().entry(name.into()).or_insert(Now::Gone);
         }
         for path in &plan.dirs {
-            if top_of(&plan.installs, path).is_none() {
+            if path::covering(&plan.installs, path).is_none() {
                 self.now.entry(path.clone()).or_default();
             }
         }
@@ -190,9 +201,11 @@ impl<'o> After<'_, 'o> {
     fn amend(&mut self) -> Result<(), Error> {
         let plan = &self.offered.plan;
         let found = &self.offered.inspection.found;
+        let moved_from = plan.moved_from();
         for one in found.iter().filter(|one| one.entry.kind == Kind::Directory) {
-            let tops = [&plan.removes, &plan.installs];
-            if tops.iter().any(|tops| top_of(tops, &one.entry.path).is_some()) {
+            let is_within = |tops: &[TreePath]| path::covering(tops, &one.entry.path).is_some();
+            let goes = is_within(&plan.removes) || is_within(&plan.installs);
+            if goes && !is_within(&moved_from) {
                 self.amended.gone(one.stat.id.inode);
             }
         }
@@ -208,12 +221,6 @@ impl<'o> After<'_, 'o> {
         }
         Ok(())
     }
-}
-
-/// Which of `tops`, sorted and none within another, `path` lies within.
-fn top_of<'t>(tops: &'t [TreePath], path: &TreePath) -> Option<&'t TreePath> {
-    let at = tops.partition_point(|top| top <= path);
-    at.checked_sub(1).and_then(|at| tops.get(at)).filter(|top| path.is_within(top))
 }
 
 struct Look<'a> {

@@ -16,7 +16,7 @@ use crate::model::plan::Plan;
 use crate::os::clock;
 use crate::os::dir::{Dir, Rename};
 use crate::os::meta::{self, KeepXattrs};
-use crate::os::stat::FileKind;
+use crate::os::stat::{FileKind, Stat};
 use crate::scan::Found;
 
 /// More directories than this are made durable by one sync of the file system.
@@ -78,7 +78,8 @@ pub fn check_movable(
     let make = || stage.create_dir(FULL, 0o700).and_then(|()| stage.open_dir(FULL));
     let full = make().map_err(io_error("create", FULL))?;
     full.create_dir(FULL, 0o700).map_err(io_error("create", FULL))?;
-    for path in plan.removes.iter().chain(&plan.installs) {
+    let moved = plan.moves.iter().map(|moved| &moved.from);
+    for path in plan.removes.iter().chain(&plan.installs).chain(moved) {
         let known = found.binary_search_by(|one| one.entry.path.cmp(path)).ok();
         let is_directory =
             known.and_then(|at| found.get(at)).is_some_and(|one| one.entry.kind.is_directory());
@@ -104,7 +105,7 @@ struct Commit<'a> {
     stage: &'a Dir,
     kept: &'a Dir,
     keep_xattrs: KeepXattrs,
-    /// Directories whose names changed.
+    /// Directories whose names or metadata changed.
     touched: BTreeSet<TreePath>,
     /// Metadata of files was set, which the sync of a directory need not write: on btrfs it does not.
     has_set_files: bool,
@@ -122,7 +123,7 @@ impl Commit<'_> {
                 self.install(*number, *inode, path).map_err(io_error("put in place", shown(path)))
             }
             Step::Move { from, to, inode } => {
-                self.move_file(from, to, *inode).map_err(io_error("move", from.as_bytes()))
+                self.move_entry(from, to, *inode).map_err(io_error("move", from.as_bytes()))
             }
             Step::Remove { number, path } => {
                 self.remove(*number, path).map_err(io_error("move away", path.as_bytes()))
@@ -241,17 +242,27 @@ impl Commit<'_> {
         })
     }
 
-    fn move_file(&mut self, from: &TreePath, to: &TreePath, inode: u64) -> io::Result<()> {
+    /// RACE: what somebody else puts at `to` trades places with it, and goes with what stood around `from`.
+    fn move_entry(&mut self, from: &TreePath, to: &TreePath, inode: u64) -> io::Result<()> {
         let (to_parent, to_name) = self.open_parent(to)?;
-        let is_there = to_parent.find(&to_name)?.is_some_and(|stat| stat.id.inode == inode);
-        if !is_there {
+        let is_it = |stat: Option<Stat>| stat.is_some_and(|stat| stat.id.inode == inode);
+        if !is_it(to_parent.find(&to_name)?) {
             let (parent, name) = from.split_last().ok_or(ErrorKind::InvalidInput)?;
             let from_parent = self.root()?.open_path(&parent)?;
-            with_access(&from_parent, || {
-                with_access(&to_parent, || {
-                    from_parent.rename(name, &to_parent, &to_name, Rename::KeepExisting)
-                })
-            })?;
+            if !is_it(from_parent.find(name)?) {
+                return Err(ErrorKind::NotFound.into());
+            }
+            let rename = |how| {
+                let rename = || from_parent.rename(name, &to_parent, &to_name, how);
+                let rename = || with_own_access(&from_parent, name, rename);
+                with_access(&from_parent, || with_access(&to_parent, rename))
+            };
+            match rename(Rename::KeepExisting) {
+                Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+                    rename(Rename::Exchange)?;
+                }
+                renamed => renamed?,
+            }
         }
         self.touch(from);
         self.touch(to);
@@ -280,6 +291,7 @@ impl Commit<'_> {
     fn set_meta(&mut self, path: &TreePath, is_directory: bool, meta: &Meta) -> io::Result<()> {
         if is_directory {
             let dir = self.root()?.open_path(path)?;
+            self.touched.insert(path.clone());
             return meta::apply(&dir, meta, self.keep_xattrs);
         }
         let (parent, name) = self.open_parent(path)?;

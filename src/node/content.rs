@@ -118,11 +118,17 @@ impl<'a> Within<'a> {
         if !path::is_within(at, top.as_bytes()) {
             return None;
         }
-        while self.plan.moves.get(self.moved).is_some_and(|moved| is_before(&moved.to)) {
+        let is_moved = |to: &TreePath| path::is_within(at, to.as_bytes());
+        while self
+            .plan
+            .moves
+            .get(self.moved)
+            .is_some_and(|moved| is_before(&moved.to) && !is_moved(&moved.to))
+        {
             self.moved += 1;
         }
         let moved = self.plan.moves.get(self.moved);
-        moved.is_none_or(|moved| moved.to.as_bytes() != at).then_some(self.install)
+        moved.is_none_or(|moved| !is_moved(&moved.to)).then_some(self.install)
     }
 }
 

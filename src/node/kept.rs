@@ -11,7 +11,7 @@ use crate::model::entry::{Entry, Kind};
 use crate::model::keep::Keep;
 use crate::model::limits;
 use crate::model::manifest::{Body, BodyReader, Part, ReleaseId};
-use crate::model::path::TreePath;
+use crate::model::path::{self, TreePath};
 use crate::os::dir::Dir;
 use crate::os::durable;
 use crate::os::file::is_exhaustion;
@@ -37,11 +37,11 @@ pub struct KeptList {
 
 impl KeptList {
     /// The list of `tops`, with the files among `found` that they hold and `next` does not; beside it the paths of those
-    /// that it does.
+    /// that it does. What was `moved_from` a path is not there any more.
     pub fn new(
         (before, commit, at): (Option<ReleaseId>, u64, i64),
         tops: Vec<(u64, TreePath)>,
-        found: &[Found],
+        (found, moved_from): (&[Found], &[TreePath]),
         next: Part<'_>,
     ) -> (Self, Vec<TreePath>) {
         let mut entries: Vec<Entry> = Vec::new();
@@ -52,6 +52,7 @@ impl KeptList {
             entries.extend(
                 within
                     .filter(|one| matches!(one.entry.kind, Kind::File(_)))
+                    .filter(|one| path::covering(moved_from, &one.entry.path).is_none())
                     .map(|one| one.entry.clone()),
             );
         }

@@ -210,7 +210,7 @@ fn check_folding(place: &Place, manifest: &Manifest) -> Result<(), Error> {
 
 /// The steps that make the staged release live, and the numbered paths that they move into the kept area.
 ///
-/// Order: directories above trees; new and replaced paths; files that change their name; what goes; metadata, of
+/// Order: directories above trees; new and replaced paths; what changes its name; what goes; metadata, of
 /// directories last and from the deepest up, since every step before changes their times.
 pub fn steps(
     before: Option<ReleaseId>,

@@ -55,7 +55,7 @@ impl StageOptions {
 /// A staged install.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Staged {
-    /// The inode of its top; `None` if the top is a file that is moved, so that nothing was staged.
+    /// The inode of its top; `None` if the top is moved, so that nothing was staged.
     pub inode: Option<u64>,
 }
 

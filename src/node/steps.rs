@@ -47,7 +47,7 @@ pub enum Step {
         /// Where it goes.
         path: TreePath,
     },
-    /// The file `from` stands at `to`, where nothing stood.
+    /// The file or directory `from` stands at `to`; what somebody else put there meanwhile stands at `from`.
     Move {
         /// Where it was.
         from: TreePath,

@@ -112,7 +112,7 @@ impl Transaction<'_> {
             (&staged, options, offered.missing_parents.clone()),
         );
         let before = (standing.release, standing.commits, clock::wall().seconds);
-        let (list, still_live) = KeptList::new(before, kept, found, release);
+        let (list, still_live) = KeptList::new(before, kept, (found, &plan.moved_from()), release);
         list.write(&kept_dir)?;
         let area = txid.to_string();
         let place_of = |path: &TreePath| list.location(area.as_bytes(), path);

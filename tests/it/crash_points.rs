@@ -20,7 +20,7 @@ struct Two {
 impl Two {
     fn new() -> Self {
         let cluster = Cluster::new(1);
-        for name in ["edited", "gone", "type/leaf", "d/moved"] {
+        for name in ["edited", "gone", "type/leaf", "d/moved", "e/in/it", "e/beside"] {
             cluster.write(name, format!("the old {name}"));
         }
         cluster.push(&[]).expect(0);
@@ -31,6 +31,7 @@ impl Two {
         cluster.write("type", "a file that was a directory");
         cluster.write("new/leaf", "in a new directory");
         fs::rename(cluster.at("d/moved"), cluster.at("new/moved")).expect("renamed");
+        fs::rename(cluster.at("e"), cluster.at("new/e")).expect("renamed");
         Self { cluster, old }
     }
 

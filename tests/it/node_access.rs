@@ -1,12 +1,12 @@
 //! What a node's permissions, attributes and roots allow (faults 30, 44 to 47, 56, 59).
 
 use std::fs;
-use std::os::unix::fs::{PermissionsExt as _, chown, symlink};
+use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::cluster::{
-    Cluster, Mount, assert_rsync_agrees, assert_same, chmod, names_below, run, stamps,
+    Cluster, Mount, assert_rsync_agrees, assert_same, chmod, names_below, run, set_mtime, stamps,
 };
 use crate::prerequisite::{require, skip};
 
@@ -21,6 +21,7 @@ fn make_read_only(root: &Path, is_new: bool) {
         (if is_new { "e/moved" } else { "d/moved" }, "moved"),
         (if is_new { "d/flip" } else { "d/flip/below" }, "flip"),
         (if is_new { "d/flop/below" } else { "d/flop" }, "flop"),
+        (if is_new { "e/moved-too/in/it" } else { "d/moves/in/it" }, "moved with its directory"),
         ("e/same", "same"),
         (if is_new { "n/created/deep" } else { "o/removed/deep" }, "a tree"),
     ] {
@@ -32,6 +33,11 @@ fn make_read_only(root: &Path, is_new: bool) {
     let directories = names_below(root).into_iter().filter(|(_, name)| name.kind == 'd');
     for (path, _) in directories.collect::<Vec<_>>().into_iter().rev() {
         chmod(&root.join(path), 0o555);
+    }
+    // What moves is the same in time as well.
+    for (path, _) in names_below(root).into_iter().filter(|(_, name)| name.kind != 'l') {
+        let is_changed = is_new && path.ends_with("changed");
+        set_mtime(&root.join(path), 1_000_000_000 + i64::from(is_changed), 7);
     }
 }
 
@@ -46,11 +52,19 @@ fn push_read_only(user: Option<u32>) {
     if let Some(user) = user {
         cluster.run_as(user);
     }
-    for source in [&sources[0], &sources[1], &sources[0]] {
+    let mut inodes = Vec::new();
+    for (source, moved) in [
+        (&sources[0], ["d/moved", "d/moves", "d/moves/in"]),
+        (&sources[1], ["e/moved", "e/moved-too", "e/moved-too/in"]),
+        (&sources[0], ["d/moved", "d/moves", "d/moves/in"]),
+    ] {
         cluster.push_ok(source, &[]);
         cluster.assert_same_as(source);
+        let inode = |name: &str| fs::metadata(cluster.on(0, name)).expect(name).ino();
+        inodes.push(moved.map(inode));
         assert_eq!(cluster.push_ok(source, &[]).state(0), "unchanged");
     }
+    assert!(inodes.iter().all(|moved| *moved == inodes[0]), "{inodes:?}");
     assert!(cluster.kept(0).contains(&b"old content".to_vec()));
 }
 

@@ -68,6 +68,44 @@ fn fault_054_a_file_that_somebody_takes_away_does_not_hold_a_commit_up_for_ever(
 }
 
 #[test]
+fn fault_052_and_152_what_somebody_puts_where_something_moves_is_kept() {
+    let here = tempfile::tempdir().unwrap();
+    for name in ["tree/old/in", "stage", "kept"] {
+        fs::create_dir_all(here.path().join(name)).unwrap();
+    }
+    let tree = here.path().join("tree");
+    fs::write(tree.join("old/in/it"), "moves").unwrap();
+    let inode = fs::metadata(tree.join("old/in")).unwrap().ino();
+    fs::create_dir(tree.join("new")).unwrap();
+    fs::write(tree.join("new/another's"), "another's").unwrap();
+    let mut place = place(&tree);
+    let move_in = |inode| Step::Move { from: path("old/in"), to: path("new"), inode };
+    let steps = |list| {
+        let (after, capture) = (Digest::of(Domain::Tree, b""), Capture::default());
+        Steps { before: None, after, capture, list }
+    };
+    let dir = |name: &str| open(&here.path().join(name)).dir.unwrap();
+    let (stage, kept) = (dir("stage"), dir("kept"));
+    let mut carry_out = |steps: &Steps| {
+        commit::carry_out(&mut place, steps, &stage, &kept, KeepXattrs::default()).unwrap();
+    };
+    // Another directory by now has the name that was to move: it stays.
+    let before = stamps(&tree);
+    carry_out(&steps(vec![move_in(inode + 1_000_000)]));
+    assert_eq!(stamps(&tree), before);
+    let all = steps(vec![move_in(inode), Step::Remove { number: 1, path: path("old") }]);
+    // Twice, as after a crash.
+    for _ in 0..2 {
+        carry_out(&all);
+        assert_eq!(fs::metadata(tree.join("new")).unwrap().ino(), inode);
+        assert_eq!(fs::read(tree.join("new/it")).unwrap(), b"moves");
+        assert!(!tree.join("old").exists());
+        let kept = fs::read(here.path().join("kept/n1/in/another's")).unwrap();
+        assert_eq!(kept, b"another's");
+    }
+}
+
+#[test]
 fn fault_152_metadata_is_not_set_on_what_took_a_files_place() {
     let here = tempfile::tempdir().unwrap();
     for name in ["tree", "stage", "kept"] {

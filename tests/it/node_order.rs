@@ -213,6 +213,30 @@ fn many_directories_are_made_durable_by_one_sync_of_the_file_system() {
 }
 
 #[test]
+fn a_directory_that_moved_or_has_another_mode_is_durable_before_it_says_committed() {
+    if !require("a_directory_that_moved", &["strace", "rsync"]) {
+        return;
+    }
+    let mut cluster = Cluster::new(1);
+    for name in ["mode/file", "old/in/it", "old/beside"] {
+        cluster.write(name, name);
+    }
+    cluster.push(&[]).expect(0);
+    chmod(&cluster.at("mode"), 0o700);
+    fs::rename(cluster.at("old"), cluster.at("new")).expect("renamed");
+    let order = Order::of_push(&mut cluster);
+    let [.., committed] = order.records();
+    let moved = order.one("renameat2", &["\"old\"", "\"new\""]);
+    let set = order.one("fchmod", &["<n0/tree/mode>"]);
+    for (change, part) in [(moved, "<n0/tree>"), (moved, "<n0/tree/new>"), (set, "<n0/tree/mode>")]
+    {
+        let sync = order.one("fsync", &[part]);
+        assert_before(change, sync);
+        assert_before(sync, committed);
+    }
+}
+
+#[test]
 fn directories_of_the_state_and_a_new_journal_are_durable_before_anything_rests_on_them() {
     if !require("directories_of_the_state", &["strace", "rsync"]) {
         return;

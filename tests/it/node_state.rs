@@ -6,6 +6,8 @@ use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use depsync::node::kept::KeptList;
+
 use crate::cluster::{
     Cluster, Mount, Outcome, assert_rsync_agrees, assert_same, chmod, names_below, set_mtime,
     stamps,
@@ -70,14 +72,25 @@ fn a_renamed_directory_costs_no_content_and_keeps_its_inodes() {
     }
     cluster.push(&[]).expect(0);
     let inode = |name: &str| fs::metadata(cluster.on(0, name)).expect(name).ino();
-    let before: Vec<_> = (0..40).map(|at| inode(&format!("old/d{}/f{at}", at % 4))).collect();
+    let inodes = |top: &str| -> Vec<u64> {
+        let files = (0..40).map(|at| inode(&format!("{top}/d{}/f{at}", at % 4)));
+        files.chain((0..4).map(|at| inode(&format!("{top}/d{at}")))).chain([inode(top)]).collect()
+    };
+    let before = inodes("old");
     fs::create_dir(cluster.at("around")).expect("a directory");
     fs::rename(cluster.at("old"), cluster.at("around/new")).expect("renamed");
     let outcome = cluster.push(&[]);
     assert!(bytes_sent(outcome.expect(0)) < 20_000, "{}", bytes_sent(&outcome));
-    let after: Vec<_> = (0..40).map(|at| inode(&format!("around/new/d{}/f{at}", at % 4))).collect();
-    assert_eq!(before, after);
+    assert_eq!(before, inodes("around/new"));
     cluster.assert_same();
+    // Nothing of it is kept: it is live.
+    let kept = cluster.state(0).join("kept");
+    let lists = names_below(&kept).into_keys().filter(|path| path.ends_with("list"));
+    let lists: Vec<_> = lists.map(|path| fs::read(kept.join(path)).expect("read")).collect();
+    let lists = lists.iter().map(|bytes| KeptList::decode(bytes).expect("a list"));
+    let entries: Vec<_> = lists.flat_map(|list| list.entries).collect();
+    assert!(entries.is_empty(), "{entries:?}");
+    assert_eq!(cluster.push(&[]).expect(0).state(0), "unchanged");
     // A copy costs no content either.
     fs::copy(cluster.at("around/new/d0/f0"), cluster.at("copy")).expect("copied");
     assert!(bytes_sent(cluster.push(&[]).expect(0)) < 20_000);

@@ -1,4 +1,5 @@
 use super::super::codec::{Error, Writer};
+use super::super::digest::Domain;
 use super::super::entry::{Chunk, Segment};
 use super::super::fixture::{entries, manifest_of, path, random, random_tree};
 use super::super::limits::MANIFEST_BYTES_MAX;

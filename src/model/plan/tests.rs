@@ -53,7 +53,17 @@ fn plans_list_tops() {
         ("a f x", "b@7 f x", "b|a||"),
         ("a f", "b f", "b|a||"),
         ("a f x; b f y", "a f y; b f x", "a b|||"),
-        ("d d; d/a f x; d/b f y", "e d; e/a f x; e/b f y", "e|d|d/a>e/a d/b>e/b|"),
+        ("d d; d/a f x; d/b f y", "e d; e/a f x; e/b f y", "e|d|d>e|"),
+        ("d d; d/e d; d/e/f f x", "z d; z/e d; z/e/f f x", "z|d|d>z|"),
+        ("d d; d/e d; d/e/f f x", "d d; d/z d; d/z/f f x", "d/z|d/e|d/e>d/z|"),
+        ("d d; d/l l x; d/f f", "e d; e/l l x; e/f f", "e|d|d>e|"),
+        // Not all of it is the same: what is moves by itself.
+        ("d d; d/e d; d/e/f f x", "z@7 d; z/e d; z/e/f f x", "z|d|d/e>z/e|"),
+        ("d d; d/a f x; d/b f y", "e d; e/a f x", "e|d|d/a>e/a|"),
+        ("d d; d/a f x", "e d; e/a f x; e/b f y", "e|d|d/a>e/a|"),
+        ("d d; d/a f x; d/b s", "e d; e/a f x", "e|d|d/a>e/a|"),
+        ("d d", "e d", "e|d||"),
+        ("a d; a/b d; a/b/f f x", "a f y; z d; z/f f x", "a z|||"),
         ("a d; a/b f x", "a f z; b f x", "a b|||"),
         ("x d; x/a f c", "x d; x/a f c; y d; y/b f c", "y|||"),
     ] {
@@ -193,22 +203,33 @@ fn groups_of_hard_links_are_made_anew_as_a_whole() {
     }
 }
 
+/// The path that `path` has once `from`, around it, is `to`.
+fn renamed(path: &TreePath, from: &TreePath, to: &TreePath) -> TreePath {
+    let below = path.as_bytes().strip_prefix(from.as_bytes()).expect("it is within");
+    TreePath::new(&[to.as_bytes(), below].concat()).expect("a path")
+}
+
 /// Carries a plan out on a map, as the node does it on a disk.
 fn carry_out(have: &[Entry], want: &[Entry], plan: &Plan) -> BTreeMap<TreePath, Entry> {
     let mut tree: BTreeMap<_, _> =
         have.iter().map(|entry| (entry.path.clone(), entry.clone())).collect();
     let of_want = |path: &TreePath| want.iter().find(|entry| entry.path == *path).cloned();
-    let moved: Vec<_> = plan.moves.iter().map(|moved| tree[&moved.from].clone()).collect();
     for top in &plan.installs {
         tree.retain(|path, _| !path.is_within(top));
         let new = want.iter().filter(|entry| entry.path.is_within(top));
-        let is_moved = |entry: &&Entry| plan.moves.iter().any(|moved| moved.to == entry.path);
-        tree.extend(new.filter(|entry| !is_moved(entry)).map(|e| (e.path.clone(), e.clone())));
+        let moves = |entry: &&Entry| plan.moves.iter().any(|m| entry.path.is_within(&m.to));
+        tree.extend(new.filter(|entry| !moves(entry)).map(|e| (e.path.clone(), e.clone())));
     }
-    for (moved, entry) in plan.moves.iter().zip(moved) {
-        assert!(tree.remove(&moved.from).is_some(), "{} is still there", moved.from);
-        let old = tree.insert(moved.to.clone(), Entry { path: moved.to.clone(), ..entry });
-        assert!(old.is_none(), "{} is free", moved.to);
+    for moved in &plan.moves {
+        assert!(tree.contains_key(&moved.from), "{} is still there", moved.from);
+        assert!(!tree.contains_key(&moved.to), "{} is free", moved.to);
+        assert!(tree.contains_key(&moved.to.parent().expect("a parent")), "{}", moved.to);
+        let within = tree.extract_if(.., |path, _| path.is_within(&moved.from));
+        let within: Vec<_> = within.map(|(_, entry)| entry).collect();
+        for entry in within {
+            let path = renamed(&entry.path, &moved.from, &moved.to);
+            tree.insert(path.clone(), Entry { path, ..entry });
+        }
     }
     for top in &plan.removes {
         tree.retain(|path, _| !path.is_within(top));
@@ -218,6 +239,26 @@ fn carry_out(have: &[Entry], want: &[Entry], plan: &Plan) -> BTreeMap<TreePath, 
         entry.meta = new.expect("it is wanted").meta;
     }
     tree
+}
+
+/// Gives a directory of `tree` another name, below another or beside it.
+fn rename_a_directory(seed: &mut u64, tree: &mut [Entry]) {
+    let is_inner = |entry: &&Entry| entry.kind.is_directory() && !entry.path.is_root();
+    let directories: Vec<_> =
+        tree.iter().filter(is_inner).map(|entry| entry.path.clone()).collect();
+    let Some(from) = pick(seed, &directories) else { return };
+    let around: Vec<_> = directories.iter().filter(|path| !path.is_within(&from)).collect();
+    let around = pick(seed, &around).map_or_else(TreePath::root, Clone::clone);
+    let to = around.join(b"renamed").expect("short");
+    for entry in tree.iter_mut().filter(|entry| entry.path.is_within(&from)) {
+        entry.path = renamed(&entry.path, &from, &to);
+    }
+    tree.sort_by(|one, other| one.path.cmp(&other.path));
+}
+
+fn pick<T: Clone>(seed: &mut u64, from: &[T]) -> Option<T> {
+    let at = random(seed, from.len().max(1) as u64);
+    from.get(usize::try_from(at).expect("small")).cloned()
 }
 
 /// Trees planned by each run of the tests; `DEPSYNC_SEEDS` says more, and `DEPSYNC_SEED` where to begin.
@@ -231,6 +272,7 @@ fn from_environment(name: &str, otherwise: u64) -> u64 {
 #[test]
 fn carrying_a_plan_out_gives_what_is_wanted_and_a_second_plan_is_empty() {
     let first = from_environment("DEPSYNC_SEED", 0);
+    let mut directories_moved = 0;
     for start in (0..from_environment("DEPSYNC_SEEDS", TREES)).map(|at| first.wrapping_add(at)) {
         let mut seed = start;
         let have = random_tree(&mut seed);
@@ -243,8 +285,14 @@ fn carrying_a_plan_out_gives_what_is_wanted_and_a_second_plan_is_empty() {
             want.extend(others.into_iter().filter(free));
             want.sort_by(|one, other| one.path.cmp(&other.path));
         }
+        if random(&mut seed, 2) > 0 {
+            rename_a_directory(&mut seed, &mut want);
+        }
         let policy = Policy { owners: true, ..Policy::default() };
         let (plan, changes) = plan_of(&have, &want, &policy);
+        let is_directory =
+            |path: &TreePath| want.iter().any(|e| e.path.parent() == Some(path.clone()));
+        directories_moved += plan.moves.iter().filter(|moved| is_directory(&moved.to)).count();
         let result: Vec<_> = carry_out(&have, &want, &plan).into_values().collect();
         assert_eq!(result, want, "seed {start}");
         assert!(changes.is_sorted_by(|one, next| one.path < next.path), "seed {start}");
@@ -256,5 +304,7 @@ fn carrying_a_plan_out_gives_what_is_wanted_and_a_second_plan_is_empty() {
         assert_eq!(again, plan, "a plan is a function of its inputs; seed {start}");
         let lists = [&plan.installs, &plan.removes, &plan.metas, &plan.dirs];
         assert!(lists.iter().all(|list| list.is_sorted_by(|one, next| one < next)), "seed {start}");
+        assert!(plan.moves.is_sorted_by(|one, next| one.to < next.to), "seed {start}");
     }
+    assert!(directories_moved > 0, "the trees are too different");
 }
