@@ -104,6 +104,7 @@ fn two_releases(machine: &Machine) {
         cluster.write(format!("d{at}/changed"), format!("first {at}"));
     }
     cluster.write("file", "becomes a directory");
+    cluster.write("moves/in/it", "moves with its directory");
     cluster.push(&[]).expect(0);
     machine.sync();
     run(Command::new("cp").arg("-a").arg(cluster.source()).arg(machine.old()));
@@ -112,6 +113,7 @@ fn two_releases(machine: &Machine) {
     }
     fs::remove_file(cluster.at("file")).expect("removed");
     cluster.write("file/leaf", "in what was a file");
+    fs::rename(cluster.at("moves"), cluster.at("d0/moved")).expect("renamed");
 }
 
 /// A moment in each phase: while staging, at the barrier, behind it, at COMMITTING, in the steps, at the directories' sync.

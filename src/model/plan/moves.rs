@@ -42,14 +42,10 @@ impl Merge<'_, '_> {
             return;
         }
         let mut rest = std::mem::take(&mut self.gone);
-        let release = want.manifest();
-        // A name that moves would have to bring the other names of its file with it.
-        if !release.header().capture.hard_links {
-            self.find_moves(&mut rest, want);
-        }
+        self.find_moves(&mut rest, want);
         let missing: HashSet<Digest> = rest.iter().filter_map(Gone::key).collect();
         let mut back = HashSet::new();
-        let mut views = release.views();
+        let mut views = want.manifest().views();
         while back.len() < missing.len()
             && let Some(view) = views.next()
         {
@@ -71,11 +67,13 @@ impl Merge<'_, '_> {
             (gone.entry, gone.can_move.then(identity).flatten())
         });
         let come = || want.entries().filter(|entry| self.is_new(&entry.path));
+        let firsts = first_names(want);
         let known = |entry: Entry| {
             // PERF: most of a large release can be content that is nowhere here, and need not be known by a digest.
             let is_here = content_key(&entry).is_none_or(|key| contents.contains(&key));
             let identity = || self.identity(&entry, self.policy.owner.or(entry.meta.owner));
-            let identity = is_here.then(identity).flatten();
+            let can_move = is_here && !firsts.contains(&entry.path);
+            let identity = can_move.then(identity).flatten();
             (entry, identity)
         };
         let mut found = moved::find(removed, come().map(known));
@@ -125,6 +123,18 @@ impl Merge<'_, '_> {
         let top = path::covering(&self.plan.installs, path);
         top.is_some_and(|top| !self.replaced.contains(top))
     }
+}
+
+/// The names that other names of the release are links to: of a file that moves all names would have to be made anew.
+fn first_names(want: Part<'_>) -> HashSet<TreePath> {
+    if !want.manifest().header().capture.hard_links {
+        return HashSet::new();
+    }
+    let first = |entry: Entry| match entry.kind {
+        Kind::HardLink(first) => Some(first),
+        _ => None,
+    };
+    want.entries().filter_map(first).collect()
 }
 
 /// False for what is made anew as quickly.

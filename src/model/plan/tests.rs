@@ -195,6 +195,9 @@ fn groups_of_hard_links_are_made_anew_as_a_whole() {
         ("a f x; b h a", "a@7 f x; b h a", "a b|||"),
         ("a f x; b h a", "a f x; b h a; d d; d/c h a", "a b d|||"),
         ("a f x; b h a; c h a", "b f x; c h b", "b c|a||"),
+        ("a f x; b h a; c f y", "a f x; b h a; d f y", "d|c|c>d|"),
+        ("a f x; d d; d/f f y", "a f x; e d; e/f f y; e/g h a", "a e|d|d/f>e/f|"),
+        ("d d; d/f f y; d/g f y", "e d; e/f f y; e/g h e/f", "e|d||"),
     ] {
         let have = entries(have);
         let manifest = manifest_of(&entries(want), true);

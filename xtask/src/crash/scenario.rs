@@ -1,8 +1,8 @@
 //! The standard scenario: two releases of about 25 entries that differ in every way in which trees can differ, and what
 //! somebody did on the node between them.
 //!
-//! All six type flips, hard links, extended attributes, deletes, a deep directory, a moved file, an edited larger one, an
-//! empty directory, metadata alone, a directory without write permission; on the node one extra and one local edit.
+//! All six type flips, hard links, extended attributes, deletes, a deep directory, a moved file, a moved directory, an edited larger
+//! file, an empty directory, metadata alone, a directory without write permission; on the node one extra and one local edit.
 
 use std::fs::Permissions;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -96,6 +96,8 @@ impl Tree<'_> {
         self.file("deleted/below/file", b"goes with its directory")?;
         self.file("deep/a/b/c/d/e/f/leaf", b"far below, first")?;
         self.file("move/here.bin", &pattern(20_000, 1))?;
+        self.file("move/folder/in/leaf", b"moves with its directory")?;
+        self.file("move/folder/beside", b"as well")?;
         self.file("big.bin", &pattern(300_000, 2))?;
         self.directory("empty-before")?;
         self.file("conf/mode", b"the mode changes")?;
@@ -122,6 +124,8 @@ impl Tree<'_> {
         self.file("deep/a/b/c/d/e/f/leaf", b"far below, second")?;
         self.file("deep/a/b/added", b"on the way there")?;
         self.file("move/there/here.bin", &pattern(20_000, 1))?;
+        self.file("move/there/folder/in/leaf", b"moves with its directory")?;
+        self.file("move/there/folder/beside", b"as well")?;
         let mut big = pattern(300_000, 2);
         big.splice(150_000..150_010, *b"edited here, and longer");
         self.file("big.bin", &big)?;
@@ -191,8 +195,9 @@ impl Tree<'_> {
         }
         for (number, path) in (0..).zip(Snapshot::of(self.root)?.paths().rev()) {
             let path = self.root.join(path);
-            let is_same = path.ends_with("conf/same") || path.ends_with("move/here.bin");
-            let is_kept = is_same || path.ends_with("there/here.bin");
+            let moves = ["here.bin", "folder"];
+            let is_moved = path.iter().any(|name| moves.iter().any(|moves| name == *moves));
+            let is_kept = is_moved || path.ends_with("conf/same");
             let start =
                 if is_kept || release == Release::Old { 1_600_000_000 } else { 1_700_000_000 };
             let seconds = if is_kept { start } else { start + number };
