@@ -64,7 +64,7 @@ pub struct Plan {
     pub moves: Vec<Move>,
     /// Files, links and directories of which only metadata changes; sorted.
     pub metas: Vec<TreePath>,
-    /// Directories whose names change, or that move; sorted. What is staged whole is not among them.
+    /// Directories whose names change, those of installs only by what moves into them, or that move; sorted.
     pub dirs: Vec<TreePath>,
     /// Entries that go although they block nothing: extras kept by `no_delete` or by a protected path below them.
     pub kept_extras: Vec<TreePath>,
