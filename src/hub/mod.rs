@@ -218,11 +218,9 @@ impl Run<'_> {
         let deployed = later::source_of(standing, times);
         watch.read(&source, deployed, |root| {
             self.early.begin(&Handle::current(), self.reach, self.options);
-            let index = if self.options.reread {
-                Index::empty()
-            } else {
-                state.index(root).map_err(|error| Failure::from(&error))?
-            };
+            let index = if self.options.reread { Ok(Index::empty()) } else { state.index(root) };
+            let index = index.and_then(|index| state.with_room(index));
+            let index = index.map_err(|error| Failure::from(&error))?;
             let lint = match source.lint.level {
                 Level::Off => lint::Known::default(),
                 Level::Warn | Level::Deny => state.lint(),

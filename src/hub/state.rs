@@ -34,6 +34,8 @@ use crate::wire::message::Txid;
 pub(super) const STATE_BYTES_MAX: u64 = 16 * 1024 * 1024;
 /// Manifests kept as the start of deltas, however few releases are kept.
 const MANIFESTS_MIN: usize = 8;
+/// Records of directories that a first look at a source holds in memory: those of a hundred thousand files.
+const RECORDS_BYTES_MAX: usize = 12 * 1024 * 1024;
 /// Runs remembered: an agent of an older one has long noticed that its hub is gone.
 const RUNS_MAX: usize = 32;
 
@@ -147,6 +149,15 @@ impl State {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Index::empty()),
             Err(error) => Err(io("read", "index")(error)),
         }
+    }
+
+    /// `index` with room beside it for what a walk finds anew.
+    ///
+    /// # Errors
+    /// [`Error::Io`] out of file descriptors.
+    pub fn with_room(&self, index: Index) -> Result<Index, Error> {
+        let directory = self.dir.try_clone().map_err(io("open", "index"))?;
+        Ok(index.beside(directory, RECORDS_BYTES_MAX))
     }
 
     /// Writes the index of `source`.

@@ -13,10 +13,12 @@
 
 use std::io::{self, Write};
 
+use super::overflow::Beside;
 use super::record::{Record, Sums};
 use crate::model::codec::{self, Reader, Writer};
 use crate::model::digest::{Digest, Domain};
 use crate::model::limits::ENTRIES_MAX;
+use crate::os::dir::Dir;
 use crate::os::meta::KeepXattrs;
 use crate::os::stat::StatId;
 use crate::os::{File, file};
@@ -84,6 +86,13 @@ pub(super) struct Slot {
     pub(super) sums: Sums,
 }
 
+impl Slot {
+    /// That of `record`, which stands at `offset`.
+    pub(super) fn new(inode: u64, offset: u64, record: &[u8], sums: Sums) -> Self {
+        Self { inode, offset, bytes: record.len() as u64, check: check_of(record), sums }
+    }
+}
+
 #[derive(Debug)]
 enum Store {
     Memory(Vec<u8>),
@@ -97,6 +106,8 @@ pub struct Index {
     whole: Option<Whole>,
     store: Store,
     slots: Vec<Slot>,
+    /// Where a walk puts the records that it makes anew, if they are many.
+    beside: Option<Beside>,
 }
 
 impl Default for Index {
@@ -106,6 +117,7 @@ impl Default for Index {
             whole: None,
             store: Store::Memory(Vec::new()),
             slots: Vec::new(),
+            beside: None,
         }
     }
 }
@@ -120,6 +132,23 @@ impl Index {
     /// An index that knows nothing.
     pub fn empty() -> Self {
         Self::default()
+    }
+
+    /// The same, and a walk with it puts records that it makes anew into an unnamed file in `directory` once they take
+    /// `memory_bytes`.
+    #[must_use]
+    pub fn beside(self, directory: Dir, memory_bytes: usize) -> Self {
+        Self { beside: Some(Beside { directory, memory_bytes }), ..self }
+    }
+
+    /// What [`Index::beside`] said.
+    pub(super) fn room_beside(&self) -> Option<&Beside> {
+        self.beside.as_ref()
+    }
+
+    /// Records in `file`, which are known by their slots alone.
+    pub(super) fn of_records(file: File) -> Self {
+        Self { store: Store::File(file), ..Self::default() }
     }
 
     /// The index in `file`, of the tree at `root`. Only its foot is read.
@@ -167,7 +196,7 @@ impl Index {
             .option(|reader| Ok(Whole { under: reader.digest()?, release: reader.digest()? }))?;
         let slots = decode_slots(&mut reader, foot_at)?;
         reader.finish()?;
-        Ok(Self { keep, whole, store, slots })
+        Ok(Self { keep, whole, store, slots, beside: None })
     }
 
     /// What the whole tree was found to be, if it was found to be anything.
@@ -274,9 +303,7 @@ impl<W: Write> IndexWriter<W> {
     /// As the operating system says.
     pub(super) fn put(&mut self, inode: u64, record: &[u8]) -> io::Result<()> {
         let sums = Sums::of(record, self.device).map_err(io::Error::other)?;
-        let slot =
-            Slot { inode, offset: 0, bytes: record.len() as u64, check: check_of(record), sums };
-        self.copy(&slot, record)
+        self.copy(&Slot::new(inode, 0, record, sums), record)
     }
 
     /// Appends a record of another index.

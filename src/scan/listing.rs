@@ -35,6 +35,8 @@ pub(super) enum Part {
     Recorded(Slot),
     /// New.
     Fresh(Box<[u8]>, Sums),
+    /// New, in the listing's own file.
+    Overflown(Slot),
 }
 
 /// A tree's root.
@@ -48,6 +50,8 @@ pub(super) enum Root {
 #[derive(Debug, Default)]
 pub struct Listing {
     pub(super) index: Arc<Index>,
+    /// What did not stay in memory.
+    pub(super) overflow: Index,
     /// By the directory's inode.
     pub(super) parts: HashMap<u64, Part>,
     pub(super) roots: Vec<Root>,
@@ -79,7 +83,7 @@ impl Listing {
     /// All names together.
     pub fn sums(&self) -> Sums {
         let parts = self.parts.values().map(|part| match part {
-            Part::Recorded(slot) => slot.sums,
+            Part::Recorded(slot) | Part::Overflown(slot) => slot.sums,
             Part::Fresh(_, sums) => *sums,
         });
         let mut sums = parts.fold(Sums::default(), Sums::plus);
@@ -127,9 +131,8 @@ impl Listing {
     pub(super) fn record(&self, inode: u64) -> Result<Box<[u8]>, Error> {
         match self.parts.get(&inode) {
             Some(Part::Fresh(bytes, _)) => Ok(bytes.clone()),
-            Some(Part::Recorded(slot)) => {
-                self.index.record(slot).map(Vec::into_boxed_slice).ok_or(Error::Index)
-            }
+            Some(Part::Recorded(slot)) => stored(&self.index, slot),
+            Some(Part::Overflown(slot)) => stored(&self.overflow, slot),
             None => Err(Error::Index),
         }
     }
@@ -148,11 +151,8 @@ impl Listing {
         for inode in inodes {
             match self.parts.get(&inode) {
                 Some(Part::Fresh(bytes, _)) => writer.put(inode, bytes)?,
-                Some(Part::Recorded(slot)) => {
-                    if let Some(bytes) = self.index.record(slot) {
-                        writer.copy(slot, &bytes)?;
-                    }
-                }
+                Some(Part::Recorded(slot)) => copy(writer, &self.index, slot)?,
+                Some(Part::Overflown(slot)) => copy(writer, &self.overflow, slot)?,
                 None => {}
             }
         }
@@ -168,6 +168,14 @@ impl Listing {
         self.write_but(&mut writer, |_inode| false)?;
         writer.finish(root, self.keep, whole)
     }
+}
+
+fn stored(index: &Index, slot: &Slot) -> Result<Box<[u8]>, Error> {
+    index.record(slot).map(Vec::into_boxed_slice).ok_or(Error::Index)
+}
+
+fn copy<W: io::Write>(writer: &mut IndexWriter<W>, index: &Index, slot: &Slot) -> io::Result<()> {
+    index.record(slot).map_or(Ok(()), |bytes| writer.copy(slot, &bytes))
 }
 
 /// A directory on the way.

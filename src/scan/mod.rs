@@ -30,6 +30,7 @@ mod links;
 mod visit;
 mod look;
 mod close;
+mod overflow;
 mod walk;
 pub mod dates;
 
@@ -38,6 +39,7 @@ pub use record::Sums;
 use index::Index;
 use listing::{Listing, Root};
 use matcher::Matcher;
+use overflow::Overflow;
 use pace::Pace;
 use read::Inodes;
 use record::Held;
@@ -74,6 +76,12 @@ pub enum Error {
     /// The threads of the walk could not be started.
     #[error("start the threads of the walk")]
     Threads {
+        /// Why.
+        source: io::Error,
+    },
+    /// What was found does not fit into memory, and cannot be written beside the index either.
+    #[error("write what the walk found beside the index")]
+    Overflow {
         /// Why.
         source: io::Error,
     },
@@ -310,6 +318,7 @@ pub fn scan(
         window,
         inodes: Inodes::default(),
         gathered: Mutex::default(),
+        overflow: Overflow::new(index.room_beside()),
         started,
         bytes_read: AtomicU64::new(0),
         files_read: AtomicU64::new(0),
@@ -352,6 +361,7 @@ fn assemble(walk: Walk<'_>, roots: Vec<Root>) -> Result<Scan, Error> {
     all.rule_files.sort_unstable();
     let listing = Listing {
         index: Arc::clone(walk.index),
+        overflow: walk.overflow.finish().map_err(|source| Error::Overflow { source })?,
         parts: all.parts.into_iter().collect(),
         roots,
         device: walk.device,

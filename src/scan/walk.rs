@@ -15,10 +15,12 @@ use std::time::Duration;
 
 use rayon::Scope;
 
+use super::close::Closed;
 use super::index::{Index, RootId};
 use super::listing;
 use super::look::LookAt;
 use super::matcher::{self, Layer, Matcher};
+use super::overflow::Overflow;
 use super::read::{Inodes, Taken};
 use super::record::{Held, RecordBuilder, Sums};
 use super::visit::{Fresh, Gathered, Known, Name, Order, Part, Row, ToRead, Visit};
@@ -50,6 +52,7 @@ pub(super) struct Walk<'a> {
     pub(super) window: Duration,
     pub(super) inodes: Inodes,
     pub(super) gathered: Mutex<Gathered>,
+    pub(super) overflow: Overflow<'a>,
     /// The wall clock when the walk began.
     pub(super) started: Timestamp,
     pub(super) bytes_read: AtomicU64,
@@ -358,10 +361,17 @@ impl Walk<'_> {
             gathered.problem(path, What::Unreadable { source });
             Vec::new()
         });
-        let closed = self.record(visit, &rows, &xattrs);
-        gathered.is_different |= closed.is_different;
-        gathered.is_news |= matches!(closed.part, listing::Part::Fresh(..));
-        gathered.parts.push((visit.before.id.inode, closed.part));
+        let Closed { part, is_different } = self.record(visit, &rows, &xattrs);
+        gathered.is_different |= is_different;
+        let inode = visit.before.id.inode;
+        let part = match part {
+            listing::Part::Fresh(record, sums) => {
+                gathered.is_news = true;
+                self.overflow.take(inode, record, sums)
+            }
+            known => known,
+        };
+        gathered.parts.push((inode, part));
         self.gather(|all| all.append(gathered));
     }
 }

@@ -2,10 +2,13 @@
 
 use std::fs;
 use std::os::unix::fs::MetadataExt as _;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use depsync::model::entry::Kind;
+use depsync::os::root::{self, Missing};
 use depsync::scan::content::content_of;
+use depsync::scan::index::Index;
 use depsync::source::Source;
 
 use crate::source_tree::{Tree, entry, index_of, read_ok, read_with, set_times};
@@ -36,6 +39,27 @@ fn an_unchanged_file_is_never_read_twice() {
         entry(&third.release.manifest().expect("made"), "d/7").kind,
         Kind::File(content_of(b"other"))
     );
+}
+
+#[test]
+fn a_source_is_the_same_whether_what_was_found_stays_in_memory_or_not() {
+    let tree = Tree::new();
+    for at in 0..60 {
+        tree.write(format!("d{at}/e/file"), vec![at; 300]);
+    }
+    wait_for_index(&tree, 0);
+    let in_memory = read_ok(&tree.options());
+    for memory_bytes in [0, 3_000, usize::MAX] {
+        let room = tempfile::tempdir().expect("a directory");
+        let directory = root::open(room.path(), Missing::Refuse).expect("opened").dir;
+        let index = Index::empty().beside(directory.expect("a directory"), memory_bytes);
+        let beside = read_with(&tree.options(), &Arc::new(index)).expect("read");
+        assert!(beside.is_news);
+        assert_eq!(beside.release.id(), in_memory.release.id());
+        let bytes = |source: &Source| source.write_index(Vec::new()).expect("in memory");
+        assert_eq!(bytes(&beside), bytes(&in_memory));
+        assert_eq!(fs::read_dir(room.path()).expect("listed").count(), 0);
+    }
 }
 
 /// Reads until the index trusts all but `untrusted` files.
