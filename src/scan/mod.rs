@@ -294,7 +294,8 @@ pub enum Moment {
 /// Guarantees: the result depends on the tree alone, not on threads; a file whose stat identity `index` knows is not
 /// opened (but for its extended attributes, if they are kept); content is never a mix of two versions of a file; links
 /// are never followed; a directory that changes while it is walked is walked once more.
-/// Cost: one `statx` a name; about 300 bytes of memory an entry; at most a few handles for each thread.
+/// Cost: one `statx` a name; memory for what `index` does not know, about 100 bytes an entry, or as much as it has room for
+/// ([`Index::beside`]); at most a few handles for each thread.
 ///
 /// # Errors
 /// [`Error`] for what concerns a whole tree; all that concerns single names is in [`Scan::problems`]. On a node a tree
