@@ -19,13 +19,13 @@ use crate::model::want::Batch;
 use crate::model::{delta, limits};
 use crate::os::bulk::Bulk;
 use crate::os::dir::Dir;
+use crate::os::spool::Spool;
 use crate::source::release_file::ReleaseFile;
 use crate::source::{Content, ReadError};
 use crate::wire::message::Packing;
 
-/// Encoded bytes kept for other nodes, the longer ones in memory files. PERF: 160 MB to four nodes, which drift apart by up
-/// to 20 MB: with 8 MiB each batch was made 2.7 times.
-const KEPT_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Encoded bytes kept in memory for other nodes, the longer ones in memory files.
+pub(super) const MEMORY_BYTES: usize = 32 * 1024 * 1024;
 /// Each works in a thread and has a history of its own.
 const PACKERS_MAX: usize = 2;
 /// History ends behind so many cells of the release, so that nodes whose histories differ come together again.
@@ -114,7 +114,7 @@ pub struct Encoder {
     packers: Mutex<Packers>,
     permits: Semaphore,
     cache: Mutex<Cache>,
-    kept_bytes_max: usize,
+    spool: Spool,
     known: Mutex<HashMap<Digest, Weak<Known>>>,
 }
 
@@ -130,7 +130,8 @@ type Cell = Arc<OnceCell<Encoded>>;
 
 #[derive(Debug, Default)]
 struct Cache {
-    cells: HashMap<Key, Cell>,
+    /// With those that are finished, and counted, marked.
+    cells: HashMap<Key, (Cell, bool)>,
     /// Finished cells, oldest first, with their sizes.
     finished: VecDeque<(Key, usize)>,
     bytes: usize,
@@ -167,15 +168,15 @@ impl Encoder {
             packers: Mutex::default(),
             permits: Semaphore::new(PACKERS_MAX),
             cache: Mutex::default(),
-            kept_bytes_max: KEPT_BYTES_MAX,
+            spool: Spool::in_memory(MEMORY_BYTES),
             known: Mutex::default(),
         }
     }
 
-    /// Keeps no more than so many encoded bytes for other nodes.
+    /// Keeps encoded bytes for other nodes in `spool`, as many as it says.
     #[must_use]
-    pub fn keeping(self, bytes_max: usize) -> Self {
-        Self { kept_bytes_max: bytes_max, ..self }
+    pub fn keeping(self, spool: Spool) -> Self {
+        Self { spool, ..self }
     }
 
     /// What a node has `near`, to encode batches by; one for all nodes of which it is the same.
@@ -207,7 +208,7 @@ impl Encoder {
         let is_near = known.is_near(batch.sites.iter().map(|site| site.ordinal));
         let known = is_near.then(|| Arc::clone(known));
         let key = key_of(&batch, history, known.as_deref());
-        let cell = Arc::clone(self.cache().cells.entry(key).or_default());
+        let cell = Arc::clone(&self.cache().cells.entry(key).or_default().0);
         let made = cell.get_or_try_init(|| {
             let encoder = Arc::clone(self);
             async move {
@@ -219,7 +220,7 @@ impl Encoder {
             }
         });
         let encoded = made.await?.clone();
-        self.cache().keep(key, encoded.bytes.len(), self.kept_bytes_max);
+        self.cache().keep(key, encoded.bytes.len(), self.spool.bytes_max());
         Ok(encoded)
     }
 
@@ -246,7 +247,7 @@ impl Encoder {
         };
         let packed = packer
             .and_then(|mut packer| {
-                packer.pack(batch, history, near).map(|encoded| (encoded, packer))
+                packer.pack(batch, history, near, &self.spool).map(|encoded| (encoded, packer))
             })
             .map_err(|error| match error {
                 Error::Source(error) if self.is_source_other => nowhere(Some(error.path())),
@@ -292,8 +293,9 @@ fn key_of(batch: &Batch, before: History, known: Option<&Known>) -> Key {
 impl Cache {
     /// Counts a finished cell once, and forgets the oldest beyond `bytes_max`.
     fn keep(&mut self, key: Key, bytes: usize, bytes_max: usize) {
-        if !self.cells.contains_key(&key) || self.finished.iter().any(|(kept, _)| *kept == key) {
-            return;
+        match self.cells.get_mut(&key) {
+            Some((_, is_counted)) if !*is_counted => *is_counted = true,
+            _ => return,
         }
         self.finished.push_back((key, bytes));
         self.bytes = self.bytes.saturating_add(bytes);

@@ -49,6 +49,7 @@ use crate::model::later::Times;
 use crate::os::clock::{self, Deadline};
 use crate::os::host;
 use crate::os::process;
+use crate::os::spool::Spool;
 use crate::scan::index::Index;
 use crate::source::Source;
 use crate::source::lint::{self, Level, Looked};
@@ -239,10 +240,13 @@ impl Run<'_> {
             (Origin::File(file), _) => Ok(Encoder::of_file(file, &run.0)),
             (_, root) => Encoder::of_stored(root.as_ref(), &run.0),
         };
+        // With one node, nobody comes later.
+        let spool = if options.targets.len() > 1 { state.spool() } else { Ok(Spool::in_memory(0)) };
+        let spool = spool.map_err(|error| Failure::from(&error))?;
         Ok(Arc::new(Shared {
             cluster: name.to_string_lossy().into_owned(),
             source_place: goal.place,
-            encoder: Arc::new(encoder.map_err(failed)?),
+            encoder: Arc::new(encoder.map_err(failed)?.keeping(spool)),
             release: Arc::new(goal.release),
             decisions: state.decisions().map_err(|error| Failure::from(&error))?,
             runs_before: state.begin(run).map_err(|error| Failure::from(&error))?,

@@ -9,7 +9,7 @@ use super::encoder::{Encoded, Error, History};
 use crate::model::limits::{BATCH_BYTES_MAX, HISTORY_BYTES_LOG};
 use crate::model::patch::{self, Cutter, Known};
 use crate::model::want::Batch;
-use crate::os::bulk::Bulk;
+use crate::os::spool::Spool;
 use crate::source::{Content, ReadChunks};
 use crate::wire::message::Packing;
 
@@ -67,7 +67,7 @@ impl Packer {
     }
 
     /// The bytes of `batch` for a node with `history`: compressed, if that is worth it; behind that history, if it is
-    /// this packer's own.
+    /// this packer's own. They lie in `spool`.
     ///
     /// Guarantees: every chunk was checked against its digest after it was read. After an error this is to be dropped.
     pub(super) fn pack(
@@ -75,6 +75,7 @@ impl Packer {
         batch: &Batch,
         history: History,
         near: Option<(&Cutter, &Known)>,
+        spool: &Spool,
     ) -> Result<Encoded, Error> {
         self.raw.clear();
         self.raw.reserve(batch.raw_bytes.min(BATCH_BYTES_MAX));
@@ -90,7 +91,7 @@ impl Packer {
             let bytes = self.prober.compress(&patch).map_err(failed)?;
             let packing = Packing::Patch { bytes: patch.len() };
             let raw_bytes = batch.raw_bytes;
-            return Ok(Encoded { packing, bytes: Bulk::new(&bytes), raw_bytes, history });
+            return Ok(Encoded { packing, bytes: spool.put(&bytes), raw_bytes, history });
         }
         let packing = match (self.is_worth_it().map_err(failed)?, self.continues(history)) {
             (false, _) => Packing::Plain,
@@ -99,11 +100,11 @@ impl Packer {
         };
         let raw_bytes = batch.raw_bytes;
         if packing == Packing::Plain {
-            return Ok(Encoded { packing, bytes: Bulk::new(&self.raw), raw_bytes, history });
+            return Ok(Encoded { packing, bytes: spool.put(&self.raw), raw_bytes, history });
         }
         self.compress(packing == Packing::Fresh).map_err(failed)?;
         self.history = history.next();
-        let (bytes, history) = (Bulk::new(&self.packed), self.history);
+        let (bytes, history) = (spool.put(&self.packed), self.history);
         Ok(Encoded { packing, bytes, raw_bytes, history })
     }
 

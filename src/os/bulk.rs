@@ -1,6 +1,6 @@
 //! [`Bulk`]: bytes made once and sent to many, and [`Outlet`]: where they are sent to.
 //!
-//! Long ones lie in a memory file and go out by `sendfile(2)`: a pipe takes their pages as they are, so that the cost of
+//! Long ones lie in a memory file, or in one of a [`Spool`](super::spool::Spool), and go out by `sendfile(2)`: a pipe takes their pages as they are, so that the cost of
 //! sending them does not grow with the number of receivers. PERF: writing a release of 160 MB into a pipe costs
 //! the hub 0.17 s of processor time, for each node again.
 
@@ -19,17 +19,25 @@ use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedWriteHalf, pipe};
 use tokio::process::ChildStdin;
 
+use super::spool::Claim;
+
 /// Shorter ones are not worth a file.
 const FILE_BYTES_MIN: usize = 64 * 1024;
 
 /// Bytes that do not change any more. A clone is the same bytes.
 #[derive(Debug, Clone, Default)]
-pub struct Bulk(Arc<Place>);
+pub struct Bulk(Arc<Held>);
+
+#[derive(Debug, Default)]
+struct Held {
+    place: Place,
+    _claim: Option<Claim>,
+}
 
 #[derive(Debug)]
 enum Place {
     Memory(Vec<u8>),
-    File { file: File, bytes: usize },
+    File { file: Arc<File>, at: u64, bytes: usize },
 }
 
 impl Default for Place {
@@ -39,20 +47,30 @@ impl Default for Place {
 }
 
 impl Bulk {
-    /// Takes a copy of `bytes`.
+    /// Takes a copy of `bytes` into memory.
     pub fn new(bytes: &[u8]) -> Self {
+        Self::claiming(bytes, None)
+    }
+
+    /// As [`Bulk::new`]; the last clone to go gives `claim` back.
+    pub(super) fn claiming(bytes: &[u8], claim: Option<Claim>) -> Self {
         let file = if bytes.len() < FILE_BYTES_MIN { None } else { sealed(bytes).ok() };
         let place = match file {
-            Some(file) => Place::File { file, bytes: bytes.len() },
+            Some(file) => Place::File { file: Arc::new(file), at: 0, bytes: bytes.len() },
             // No such files here, or no handles left for one.
             None => Place::Memory(bytes.to_vec()),
         };
-        Self(Arc::new(place))
+        Self(Arc::new(Held { place, _claim: claim }))
+    }
+
+    /// The `bytes` bytes of `file` at `at`, which nobody changes any more.
+    pub(super) fn of_file(file: Arc<File>, at: u64, bytes: usize) -> Self {
+        Self(Arc::new(Held { place: Place::File { file, at, bytes }, _claim: None }))
     }
 
     /// How many bytes they are.
     pub fn len(&self) -> usize {
-        match &*self.0 {
+        match &self.0.place {
             Place::Memory(bytes) => bytes.len(),
             Place::File { bytes, .. } => *bytes,
         }
@@ -73,25 +91,25 @@ impl Bulk {
     /// # Errors
     /// As the operating system says.
     pub fn to_vec(&self) -> io::Result<Vec<u8>> {
-        match &*self.0 {
+        match &self.0.place {
             Place::Memory(bytes) => Ok(bytes.clone()),
-            Place::File { file, bytes } => {
+            Place::File { file, at, bytes } => {
                 let mut copy = vec![0; *bytes];
-                file.read_exact_at(&mut copy, 0).map(|()| copy)
+                file.read_exact_at(&mut copy, *at).map(|()| copy)
             }
         }
     }
 
-    /// Writes some of them from the byte `at` on.
-    fn send_to(&self, to: impl AsFd, at: usize) -> io::Result<usize> {
-        match &*self.0 {
+    /// Writes some of them from the byte `from` on.
+    fn send_to(&self, to: impl AsFd, from: usize) -> io::Result<usize> {
+        match &self.0.place {
             Place::Memory(bytes) => {
-                let rest = bytes.get(at..).unwrap_or_default();
+                let rest = bytes.get(from..).unwrap_or_default();
                 Ok(rustix::io::write(to, rest)?)
             }
-            Place::File { file, bytes } => {
-                let mut from = at as u64;
-                let rest = bytes.saturating_sub(at);
+            Place::File { file, at, bytes } => {
+                let rest = bytes.saturating_sub(from);
+                let mut from = at.saturating_add(from as u64);
                 Ok(rustix::fs::sendfile(to, file, Some(&mut from), rest)?)
             }
         }
@@ -244,7 +262,7 @@ mod tests {
         for length in [0, 1, FILE_BYTES_MIN - 1, FILE_BYTES_MIN, 3 * FILE_BYTES_MIN + 1] {
             let bulk = Bulk::new(&bytes_of(length));
             assert_eq!(bulk.len(), length);
-            assert_eq!(matches!(&*bulk.0, Place::File { .. }), length >= FILE_BYTES_MIN);
+            assert_eq!(matches!(&bulk.0.place, Place::File { .. }), length >= FILE_BYTES_MIN);
             assert_eq!(bulk.to_vec().expect("read"), bytes_of(length));
         }
     }
@@ -252,7 +270,7 @@ mod tests {
     #[test]
     fn long_bytes_cannot_be_changed() {
         let bulk = Bulk::new(&bytes_of(FILE_BYTES_MIN));
-        let Place::File { file, .. } = &*bulk.0 else { panic!("a file") };
+        let Place::File { file, .. } = &bulk.0.place else { panic!("a file") };
         assert!(file.write_at(b"x", 0).is_err() && file.set_len(0).is_err());
     }
 

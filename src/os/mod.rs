@@ -20,6 +20,8 @@ pub mod durable;
 pub mod lock;
 pub mod host;
 pub mod program;
+pub mod unnamed;
+pub mod spool;
 pub mod bulk;
 pub mod pipes;
 pub mod child;

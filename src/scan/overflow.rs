@@ -10,6 +10,7 @@ use super::listing::Part;
 use super::record::Sums;
 use crate::os::File;
 use crate::os::dir::Dir;
+use crate::os::unnamed;
 
 /// What the file is called until it is open.
 const NAME: &[u8] = b"walk";
@@ -83,22 +84,14 @@ impl Taken {
     fn append(&mut self, directory: &Dir, record: &[u8]) -> io::Result<u64> {
         let file = match &mut self.file {
             Some(file) => file,
-            none => none.insert(BufWriter::with_capacity(BUFFER_BYTES, unnamed(directory)?)),
+            none => none
+                .insert(BufWriter::with_capacity(BUFFER_BYTES, unnamed::create(directory, NAME)?)),
         };
         file.write_all(record)?;
         let offset = self.length;
         self.length = offset.saturating_add(record.len() as u64);
         Ok(offset)
     }
-}
-
-/// A file in `directory` that goes when it is closed, whoever dies.
-fn unnamed(directory: &Dir) -> io::Result<File> {
-    // CRASH: between the two it has a name; the next walk removes it.
-    directory.remove_all(NAME)?;
-    let file = directory.create_file(NAME, 0o600)?;
-    directory.remove_file(NAME)?;
-    Ok(file)
 }
 
 #[cfg(test)]

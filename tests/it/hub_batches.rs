@@ -7,6 +7,8 @@ use depsync::hub::encoder::{Encoded, Encoder, History};
 use depsync::model::entry::Kind;
 use depsync::model::patch::Near;
 use depsync::model::want::{Batch, Batches, Wanted};
+use depsync::os::root::{self, Missing};
+use depsync::os::spool::Spool;
 use depsync::source::Source;
 use depsync::wire::message::Packing;
 use zstd::stream::raw::{Decoder, InBuffer, Operation as _, OutBuffer};
@@ -170,14 +172,14 @@ async fn bytes_that_do_not_shrink_travel_as_they_are_and_leave_history_alone() {
 }
 
 /// Sends the same to three nodes, two of them behind, and says how many batches each got as the first did.
-async fn in_turn(kept_bytes: usize) -> (usize, [usize; 3]) {
+async fn in_turn(spool: Spool) -> (usize, [usize; 3]) {
     let tree = Tree::new();
     for at in 0..400u64 {
         tree.write(format!("f{at:03}"), noise(at / 2, 100_000, 16));
     }
     let source = read_ok(&tree.options());
     let encoder = Encoder::new(&source.root, b"run").expect("an encoder");
-    let encoder = Arc::new(encoder.keeping(kept_bytes));
+    let encoder = Arc::new(encoder.keeping(spool));
     let want = wanted(&source, |_| true);
     let manifest = source.release.manifest().expect("made");
     let batches: Vec<_> = Batches::new(&*manifest, &want).collect();
@@ -201,14 +203,23 @@ async fn in_turn(kept_bytes: usize) -> (usize, [usize; 3]) {
 
 #[tokio::test]
 async fn each_batch_is_made_once_for_nodes_not_too_far_apart() {
-    let (batches, alike) = in_turn(16 << 20).await;
+    let (batches, alike) = in_turn(Spool::in_memory(16 << 20)).await;
     assert!(batches > 30);
     assert_eq!(alike, [batches; 3]);
 }
 
 #[tokio::test]
+async fn what_waits_on_disk_is_not_made_again_for_a_node_far_behind() {
+    let place = tempfile::tempdir().expect("a directory");
+    let opened = root::open(place.path(), Missing::Refuse).expect("opened");
+    let spool = Spool::beside(opened.dir.expect("a directory"), 1 << 20, 1 << 30);
+    let (batches, alike) = in_turn(spool).await;
+    assert_eq!(alike, [batches; 3]);
+}
+
+#[tokio::test]
 async fn a_node_far_behind_has_its_batches_made_again() {
-    let (batches, alike) = in_turn(1 << 20).await;
+    let (batches, alike) = in_turn(Spool::in_memory(1 << 20)).await;
     assert_eq!(alike[0], batches);
     assert!(alike[1..].iter().all(|alike| *alike < batches / 4), "{alike:?} of {batches}");
 }
