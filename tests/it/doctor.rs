@@ -98,9 +98,9 @@ fn no_call_of_a_look_makes_or_changes_a_file() {
     let text = fs::read_to_string(&trace).expect("a trace");
     let reads = ["access", "execve", "statx", "newfstatat", "stat", "lstat", "statfs", "getcwd"];
     let reads = [&reads[..], &["readlink", "readlinkat", "faccessat", "faccessat2"]].concat();
-    for line in text.lines().filter(|line| {
-        !line.contains("+++") && !line.contains("--- ") && !line.contains("resumed>")
-    }) {
+    // `???` is a call that never began: the end of its process caught the thread on the way into it.
+    let no_calls = ["+++", "--- ", "resumed>", " ???("];
+    for line in text.lines().filter(|line| !no_calls.iter().any(|mark| line.contains(mark))) {
         let call = line.split_whitespace().nth(1).and_then(|rest| rest.split('(').next());
         let call = call.expect("a call");
         let opens = ["open", "openat", "openat2"].contains(&call);
