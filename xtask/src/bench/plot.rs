@@ -116,6 +116,8 @@ fn draw_panel(
     let mut chart = ChartBuilder::on(panel)
         .caption(caption, (FONT, 14).into_font().color(&INK))
         .margin(8)
+        // Half of the last number on the axis of files stands beside the panel's grid.
+        .margin_right(30)
         .x_label_area_size(42)
         .y_label_area_size(58)
         .build_cartesian_2d(
