@@ -185,7 +185,7 @@ fn stop_first_before_its_commit(
     let hub = Pushing::start(ssh.command(&[&a, &b], SLOW));
     ssh.cluster.await_prepared("a");
     let agent = ssh.agent_of("a");
-    // Its journal says prepared a moment before it says so to the hub; then it waits.
+    // Its journal says prepared before it waits for the disk and says so to the hub; then it waits for the hub.
     eventually("the agent waits", || waits_for_a_message(&agent));
     signal(&agent, "STOP");
     eventually("the decision is durable", || ssh.cluster.decisions() == 1);
@@ -197,11 +197,25 @@ fn stop_first_before_its_commit(
     (hub.end_however(), old)
 }
 
-/// True if the first thread of a process waits for another one: it is in the system call futex.
+/// True if no thread of a process did anything for a moment: each sleeps for another or for input, none for the disk.
 fn waits_for_a_message(process: &str) -> bool {
-    let futex = if cfg!(target_arch = "x86_64") { "202 " } else { "98 " };
-    let call = fs::read_to_string(format!("/proc/{process}/syscall")).unwrap();
-    call.starts_with(futex)
+    let sleeps = threads_asleep(process);
+    sleeps.is_some() && sleeps == threads_asleep(process)
+}
+
+/// How often each thread of a process has gone to sleep, unless one is awake or sleeps in another system call than futex
+/// or read.
+fn threads_asleep(process: &str) -> Option<Vec<String>> {
+    let calls = if cfg!(target_arch = "x86_64") { ["202 ", "0 "] } else { ["98 ", "63 "] };
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    let asleep = threads.map(|thread| {
+        let thread = thread.unwrap().path();
+        let call = fs::read_to_string(thread.join("syscall")).ok()?;
+        let status = fs::read_to_string(thread.join("status")).ok()?;
+        let sleeps = status.lines().find(|line| line.starts_with("voluntary_ctxt_switches"))?;
+        calls.iter().any(|number| call.starts_with(number)).then(|| sleeps.to_owned())
+    });
+    asleep.collect()
 }
 
 #[test]
