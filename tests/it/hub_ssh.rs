@@ -167,8 +167,8 @@ fn fault_091_a_hub_that_dies_behind_its_decision_finishes_first() {
     assert_eq!(ssh.cluster.decisions(), 0);
 }
 
-/// Pushes to `a` and `b` and holds the agent of `a` from the moment it is prepared; once the hub has decided, and
-/// `then` was done to it, that agent is killed. Gives what the run said and the old tree of `a`.
+/// Pushes to `a` and `b` and holds the agent of `a` from the moment it is prepared; once the hub has decided, `b` has
+/// committed, and `then` was done to the hub, that agent is killed. Gives what the run said and the old tree of `a`.
 fn stop_first_before_its_commit(
     ssh: &SshCluster,
     then: impl Fn(&Pushing),
@@ -189,10 +189,10 @@ fn stop_first_before_its_commit(
     eventually("the agent waits", || waits_for_a_message(&agent));
     signal(&agent, "STOP");
     eventually("the decision is durable", || ssh.cluster.decisions() == 1);
-    then(&hub);
     eventually("the other node commits", || {
         fs::read(ssh.cluster.bench.at("b/file")).is_ok_and(|bytes| bytes == b"decided")
     });
+    then(&hub);
     signal(&agent, "KILL");
     (hub.end_however(), old)
 }
