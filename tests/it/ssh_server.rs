@@ -155,11 +155,16 @@ pub(crate) fn signal(process: &str, name: &str) {
     command.status().unwrap();
 }
 
-/// Polls `condition` until it holds, for at most a minute: on a loaded machine a push of seconds takes many.
-pub(crate) fn eventually(what: &str, mut condition: impl FnMut() -> bool) {
-    let deadline = Instant::now() + Duration::from_mins(1);
+/// Polls `condition` until it holds, for at most ten seconds.
+pub(crate) fn eventually(what: &str, condition: impl FnMut() -> bool) {
+    within(Duration::from_secs(10), what, condition);
+}
+
+/// Polls `condition` until it holds, for at most `limit`.
+pub(crate) fn within(limit: Duration, what: &str, mut condition: impl FnMut() -> bool) {
+    let deadline = Instant::now() + limit;
     while !condition() {
-        assert!(Instant::now() < deadline, "in a minute not: {what}");
+        assert!(Instant::now() < deadline, "in {limit:?} not: {what}");
         std::thread::sleep(Duration::from_millis(10)); // poll: the condition
     }
 }
